@@ -1,0 +1,189 @@
+"""Every setting of the factory, with the paper's values as defaults.
+
+Models are frozen and refuse unknown keys. Units stand in the names. Reading TOML and turning a validation
+error into one sentence is `infra.configuration`'s work; this file only says what is allowed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rstar_core.types import Split, Tier
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BuiltinSource(Settings):
+    """Procedural problems with exact answers from `reasoning-gym`."""
+
+    kind: Literal["builtin"] = "builtin"
+    split: Split = Split.TRAIN
+    families: tuple[str, ...] = Field(
+        default=(), description="Names of problem families; empty means every family this factory knows."
+    )
+    num_problems: int = Field(default=64, ge=1, description="Problems in all, spread evenly over families.")
+    seed: int = Field(default=0, ge=0, description="Different seeds never give the same problem twice.")
+
+
+class FileSource(Settings):
+    """Problems from a JSON, JSONL or Parquet file, local or `s3://`."""
+
+    kind: Literal["file"] = "file"
+    split: Split = Split.TRAIN
+    path: str = Field(min_length=1, description="File or glob; `$NAME` is taken from the environment.")
+    name: str = Field(min_length=1, description="Source name, for example `gsm8k`.")
+    question: str = Field(default="question", description="Field that holds the question.")
+    answer: str = Field(default="answer", description="Field that holds the answer or the worked solution.")
+    answer_format: Literal["plain", "gsm8k", "boxed"] = Field(
+        default="plain",
+        description="plain: the field is the answer; gsm8k: what follows `####`; boxed: the last \\boxed{}.",
+    )
+    tier: Tier | None = Field(default=None, description="One tier for all rows; None derives it from the row.")
+    difficulty: str | None = Field(
+        default=None, description="Field with a difficulty 1–10; from 6 on a problem is olympiad tier."
+    )
+    topic: str | None = Field(default=None, description="Field with the subject; kept in the source name.")
+    licence: str = Field(default="unknown", description="Licence of the source.")
+    synthetic: bool = Field(default=False, description="Written by a language model (paper, section 3.1).")
+    limit: int | None = Field(default=None, ge=1, description="Keep at most this many rows, from the start.")
+
+
+Source = Annotated[BuiltinSource | FileSource, Field(discriminator="kind")]
+
+
+class PolicyConfig(Settings):
+    """The model that proposes steps, and how it is reached."""
+
+    engine: Literal["transformers", "openai", "scripted"] = Field(
+        default="transformers", description="In-process, an OpenAI-compatible server, or the test script."
+    )
+    model: str = Field(
+        default="smollm2-135m-instruct", description="Registry name, directory, hub id or name on the server."
+    )
+    base_url: str | None = Field(default=None, description="Address of the server for engine `openai`.")
+    api_key_env: str = Field(
+        default="OPENAI_API_KEY", description="Environment variable that holds the key; never the key itself."
+    )
+    max_sequences: int = Field(default=96, ge=1, description="Sequences decoded together (transformers).")
+    max_concurrency: int = Field(default=64, ge=1, description="Requests in flight (openai).")
+    cache_mb: int = Field(default=1024, ge=0, description="Memory for reusable prompt states (transformers).")
+    quantization: Literal["none", "int8"] = Field(
+        default="none", description="int8: linear layers in 8 bits on a CPU; about twice as fast."
+    )
+    timeout_seconds: float = Field(default=600.0, gt=0, description="Limit of one request (openai).")
+
+
+class SearchConfig(Settings):
+    """One tree's search; defaults are round 1 of the paper (appendix A.2)."""
+
+    num_candidates: int = Field(default=5, ge=1, description="Candidates per step (paper: 5 / 8 / 8 / 16).")
+    num_answer_candidates: int | None = Field(
+        default=None, ge=1, description="Candidates of the answer step; None means num_candidates."
+    )
+    num_rollouts: int = Field(default=8, ge=1, description="Rollouts per problem (paper: 8 / 16 / 16 / 16).")
+    max_depth: int = Field(default=16, ge=1, description="Depth limit (paper: 16).")
+    exploration: float = Field(default=2.0, ge=0, description="c of UCT (paper: 2).")
+    annotation: Literal["terminal", "ppm"] = Field(
+        default="terminal", description="q0 = 0 (rounds 1–2) or q0 = PPM score (rounds 3–4)."
+    )
+    num_proposals: int = Field(
+        default=2, ge=1, description="Attempts at a node before it is closed because no candidate ran."
+    )
+    temperature: float = Field(default=0.8, ge=0, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(default=0.95, gt=0, le=1, description="Nucleus mass.")
+    max_step_tokens: int = Field(default=256, ge=8, description="Limit on the tokens of one step.")
+
+
+class SandboxConfig(Settings):
+    """Limits of one program."""
+
+    timeout_seconds: float = Field(default=5.0, gt=0, description="Wall time from the start of the run.")
+    memory_mb: int = Field(default=512, ge=64, description="Address space of the program beyond the image.")
+    max_output_kb: int = Field(default=64, ge=1, description="Kept head of the output.")
+    num_workers: int = Field(default=2, ge=1, description="Programs at a time.")
+    minimum_isolation: Literal["none", "rlimits", "seccomp", "namespaces"] = Field(
+        default="seccomp", description="Refuse to run model-written code below this layer."
+    )
+
+
+class SftConfig(Settings):
+    """Supervised fine-tuning of the policy, from the base model each round (paper, appendix A.2)."""
+
+    num_epochs: float = Field(default=2.0, gt=0, description="Paper: 2.")
+    learning_rate: float = Field(default=7e-6, gt=0, description="Paper: 7e-6 (Qwen), 5e-6 (Phi-3).")
+    schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="Paper: linear.")
+    batch_size: int = Field(default=128, ge=1, description="Global batch (paper: 128).")
+    micro_batch_size: int = Field(default=8, ge=1, description="Sequences per forward pass.")
+    max_length: int = Field(default=4096, ge=64, description="Tokens (paper: 4096).")
+    trajectories_per_problem: int = Field(default=2, ge=1, description="Top-k by mean Q (paper: 2).")
+
+
+class PpmConfig(Settings):
+    """Training of the process preference model (paper, equation 4 and appendix A.2)."""
+
+    num_epochs: float = Field(default=1.0, gt=0, description="Paper: 1.")
+    learning_rate: float = Field(default=7e-6, gt=0, description="Paper: 7e-6.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="Paper: linear.")
+    batch_size: int = Field(default=512, ge=1, description="Global batch of pairs (paper: 512).")
+    micro_batch_size: int = Field(default=4, ge=1, description="Pairs per forward pass.")
+    max_length: int = Field(default=2048, ge=64, description="Tokens; longer inputs lose the question's front.")
+    pairs_per_side: int = Field(default=2, ge=1, description="Positives and negatives per step (paper: 2).")
+    eval_fraction: Fraction = Field(default=0.1, description="Share of problems kept for pair accuracy.")
+
+
+class EvaluationConfig(Settings):
+    """Held-out evaluation: greedy pass@1, and System 2 by search with the PPM."""
+
+    num_problems: int | None = Field(default=None, ge=1, description="None: every held-out problem.")
+    num_trees: int = Field(default=1, ge=1, description="Trees per problem in System 2.")
+    num_candidates: int = Field(default=32, ge=1, description="Candidates per step in System 2 (paper: 32).")
+    num_rollouts: int = Field(default=4, ge=1, description="Rollouts per System 2 tree.")
+
+
+class RoundConfig(Settings):
+    """One self-evolution round."""
+
+    prompt: Literal["bootstrap", "finetuned"] = Field(
+        default="finetuned", description="bootstrap: instructions and two worked examples; finetuned: question."
+    )
+    search: SearchConfig = SearchConfig()
+    num_extra_trees: int = Field(default=1, ge=0, description="More trees for hard problems (paper: 1).")
+    sft: SftConfig = SftConfig()
+    ppm: PpmConfig | None = PpmConfig()
+
+
+class CampaignConfig(Settings):
+    """A campaign: problems, base policy, rounds, evaluation."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Name of the campaign's folder.")
+    seed: int = Field(default=0, ge=0, description="Root of every other seed.")
+    root: str = Field(default="runs", description="Folder or `s3://` prefix of catalog and artifacts.")
+    sources: tuple[Source, ...] = Field(min_length=1, description="Where problems come from.")
+    policy: PolicyConfig = PolicyConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    rounds: tuple[RoundConfig, ...] = Field(min_length=1, description="Rounds in sequence; round 1 first.")
+    evaluation: EvaluationConfig = EvaluationConfig()
+    shard_size: int = Field(default=8, ge=1, description="Problems per shard, the unit of retry.")
+    max_parallel_shards: int = Field(default=8, ge=1, description="Shards in flight per process.")
+    shard_retries: int = Field(default=2, ge=0, description="Retries of a shard after a passing fault.")
+    shard_timeout_seconds: float = Field(default=3600.0, gt=0, description="Limit of one shard.")
+
+    @model_validator(mode="after")
+    def _check_rounds(self) -> CampaignConfig:
+        if self.rounds[0].search.annotation == "ppm":
+            raise ValueError("rounds.0.search.annotation is 'ppm', but round 1 has no PPM to ask; use 'terminal'")
+        for number, (before, this) in enumerate(zip(self.rounds, self.rounds[1:], strict=False), start=2):
+            if this.search.annotation == "ppm" and before.ppm is None:
+                raise ValueError(
+                    f"rounds.{number - 1}.search.annotation is 'ppm', but round {number - 1} trains no PPM; "
+                    f"give it a [rounds.ppm] table"
+                )
+        return self
