@@ -46,7 +46,9 @@ class FileSource(Settings):
         default="plain",
         description="plain: the field is the answer; gsm8k: what follows `####`; boxed: the last \\boxed{}.",
     )
-    tier: Tier | None = Field(default=None, description="One tier for all rows; None derives it from the row.")
+    tier: Tier | None = Field(
+        default=None, description="One tier for all rows; None derives it from the row."
+    )
     difficulty: str | None = Field(
         default=None, description="Field with a difficulty 1–10; from 6 on a problem is olympiad tier."
     )
@@ -134,7 +136,9 @@ class PpmConfig(Settings):
     schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="Paper: linear.")
     batch_size: int = Field(default=512, ge=1, description="Global batch of pairs (paper: 512).")
     micro_batch_size: int = Field(default=4, ge=1, description="Pairs per forward pass.")
-    max_length: int = Field(default=2048, ge=64, description="Tokens; longer inputs lose the question's front.")
+    max_length: int = Field(
+        default=2048, ge=64, description="Tokens; longer inputs lose the question's front."
+    )
     pairs_per_side: int = Field(default=2, ge=1, description="Positives and negatives per step (paper: 2).")
     eval_fraction: Fraction = Field(default=0.1, description="Share of problems kept for pair accuracy.")
 
@@ -152,7 +156,8 @@ class RoundConfig(Settings):
     """One self-evolution round."""
 
     prompt: Literal["bootstrap", "finetuned"] = Field(
-        default="finetuned", description="bootstrap: instructions and two worked examples; finetuned: question."
+        default="finetuned",
+        description="bootstrap: instructions and two worked examples; finetuned: question.",
     )
     search: SearchConfig = SearchConfig()
     num_extra_trees: int = Field(default=1, ge=0, description="More trees for hard problems (paper: 1).")
@@ -179,7 +184,9 @@ class CampaignConfig(Settings):
     @model_validator(mode="after")
     def _check_rounds(self) -> CampaignConfig:
         if self.rounds[0].search.annotation == "ppm":
-            raise ValueError("rounds.0.search.annotation is 'ppm', but round 1 has no PPM to ask; use 'terminal'")
+            raise ValueError(
+                "rounds.0.search.annotation is 'ppm', but round 1 has no PPM to ask; use 'terminal'"
+            )
         for number, (before, this) in enumerate(zip(self.rounds, self.rounds[1:], strict=False), start=2):
             if this.search.annotation == "ppm" and before.ppm is None:
                 raise ValueError(

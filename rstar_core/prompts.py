@@ -22,28 +22,32 @@ STOP_TAGS = (END_OF_STEP, END_OF_CODE, END_OF_ANSWER)
 _WORKED_EXAMPLES = (
     (
         "Mia has 3 boxes of 12 pencils. She gives 7 pencils away. How many pencils are left?",
-        "# Step 1: count the pencils in the boxes\n"
-        "total = 3 * 12\n"
-        f"{END_OF_STEP}\n"
-        "# Step 2: take away the pencils that were given\n"
-        "left = total - 7\n"
-        f"{END_OF_STEP}\n"
-        "# Now print the final answer\n"
-        "print(left)\n"
-        f"{END_OF_CODE}\n",
+        (
+            "# Step 1: count the pencils in the boxes\n"
+            "total = 3 * 12\n"
+            f"{END_OF_STEP}\n"
+            "# Step 2: take away the pencils that were given\n"
+            "left = total - 7\n"
+            f"{END_OF_STEP}\n"
+            "# Now print the final answer\n"
+            "print(left)\n"
+            f"{END_OF_CODE}\n"
+        ),
         "29",
     ),
     (
         "What is the remainder when 2^10 + 5 is divided by 7?",
-        "# Step 1: compute the number\n"
-        "n = 2**10 + 5\n"
-        f"{END_OF_STEP}\n"
-        "# Step 2: take the remainder\n"
-        "r = n % 7\n"
-        f"{END_OF_STEP}\n"
-        "# Now print the final answer\n"
-        "print(r)\n"
-        f"{END_OF_CODE}\n",
+        (
+            "# Step 1: compute the number\n"
+            "n = 2**10 + 5\n"
+            f"{END_OF_STEP}\n"
+            "# Step 2: take the remainder\n"
+            "r = n % 7\n"
+            f"{END_OF_STEP}\n"
+            "# Now print the final answer\n"
+            "print(r)\n"
+            f"{END_OF_CODE}\n"
+        ),
         "0",
     ),
 )

@@ -60,14 +60,14 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a solution (code-augmented chain of thought, paper, section 3.2).
+    r"""One step of a solution (code-augmented chain of thought, paper, section 3.2).
 
     Attributes:
         kind: CODE ends with `<end_of_step>`, FINAL_CODE with `<end_of_code>`, ANSWER with `<end_of_answer>`.
         text: The step exactly as it stands in the solution, tags included; for FINAL_CODE it includes the
             `<output>` block that the executor wrote.
         code: The Python source of the step; empty for ANSWER.
-        answer: The content of the last `\\boxed{}`; None unless the kind is ANSWER.
+        answer: The content of the last `\boxed{}`; None unless the kind is ANSWER.
     """
 
     kind: StepKind

@@ -1,0 +1,94 @@
+"""From a completion to a step: every completion is a `Step` or is `Malformed` with its reason.
+
+This file decides form only. Whether code runs is the sandbox's word, whether an answer is right the answer
+check's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rstar_core.prompts import (
+    ANSWER_START,
+    CODE_START,
+    END_OF_ANSWER,
+    END_OF_CODE,
+    END_OF_OUTPUT,
+    END_OF_STEP,
+    OUTPUT_START,
+    STOP_TAGS,
+)
+from rstar_core.types import Completion, Step, StepKind
+
+_BOXED = "\\boxed{"
+
+
+class Defect(StrEnum):
+    """Why a candidate is no step. Counted in the catalog's `drops`."""
+
+    NO_END_TAG = "no_end_tag"
+    TOO_LONG = "too_long"
+    EMPTY_STEP = "empty_step"
+    FORGED_BLOCK = "forged_block"
+    ANSWER_BEFORE_CODE = "answer_before_code"
+    CODE_AFTER_OUTPUT = "code_after_output"
+    NO_BOXED_ANSWER = "no_boxed_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A completion that is no step, and why."""
+
+    defect: Defect
+
+
+def parse_step(completion: Completion, parent: StepKind | None) -> Step | Malformed:
+    """Read one completion as the step after a step of kind `parent` (None at the root).
+
+    Text after the first stop tag is ignored: an engine that does not stop at tags loses nothing by it.
+    """
+    found = _first_tag(completion.text)
+    if found is None:
+        return Malformed(Defect.NO_END_TAG if completion.finished else Defect.TOO_LONG)
+    position, tag = found
+    body = completion.text[:position].strip("\n").rstrip()
+    if tag == END_OF_ANSWER:
+        return _parse_answer(body) if parent is StepKind.FINAL_CODE else Malformed(Defect.ANSWER_BEFORE_CODE)
+    if parent is StepKind.FINAL_CODE:
+        return Malformed(Defect.CODE_AFTER_OUTPUT)
+    if parent is None and body.startswith(CODE_START):
+        body = body.removeprefix(CODE_START).strip("\n")
+    if not body.strip():
+        return Malformed(Defect.EMPTY_STEP)
+    if any(mark in body for mark in (OUTPUT_START, END_OF_OUTPUT, ANSWER_START, CODE_START)):
+        return Malformed(Defect.FORGED_BLOCK)
+    kind = StepKind.CODE if tag == END_OF_STEP else StepKind.FINAL_CODE
+    return Step(kind=kind, text=f"{body}\n{tag}\n", code=body + "\n")
+
+
+def extract_boxed(text: str) -> str | None:
+    r"""Content of the last `\boxed{…}` with balanced braces, or None if there is none."""
+    start = text.rfind(_BOXED)
+    while start >= 0:
+        depth = 1
+        for index in range(start + len(_BOXED), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[index], 0)
+            if depth == 0:
+                return text[start + len(_BOXED) : index].strip()
+        start = text.rfind(_BOXED, 0, start)
+    return None
+
+
+def _first_tag(text: str) -> tuple[int, str] | None:
+    found = [(text.find(tag), tag) for tag in STOP_TAGS if tag in text]
+    return min(found) if found else None
+
+
+def _parse_answer(body: str) -> Step | Malformed:
+    answer = extract_boxed(body)
+    if not answer:
+        return Malformed(Defect.NO_BOXED_ANSWER)
+    if any(mark in body for mark in (OUTPUT_START, END_OF_OUTPUT, END_OF_CODE, CODE_START)):
+        return Malformed(Defect.FORGED_BLOCK)
+    return Step(kind=StepKind.ANSWER, text=f"{body}{END_OF_ANSWER}", answer=answer)
