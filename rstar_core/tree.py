@@ -59,7 +59,7 @@ class Node:
 
     @property
     def q(self) -> float:
-        """The mean value Q(s) = q(s) / N(s); the prior before the first visit (paper, equation 1)."""
+        """Mean value of the step, q(s) over N(s); the prior before the first visit (paper, equation 1)."""
         return self.q_sum / self.visits if self.visits else self.prior
 
 

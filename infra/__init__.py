@@ -1,0 +1,1 @@
+"""Adapters between the core and the world: engines, sandbox, grading, catalog, artifacts, training."""

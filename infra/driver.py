@@ -1,0 +1,98 @@
+"""Drives search generators: answers each request through the adapter that can, each tree on its own.
+
+Trees never wait for each other: each is a coroutine, and the engine batches whatever is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rstar_core.errors import SearchError
+from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score
+from rstar_core.search import search
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from rstar_core.config import SearchConfig
+    from rstar_core.protocols import CodeRunner, Grader, Policy, StepScorer
+    from rstar_core.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The world as the search sees it; `scorer` is None where no PPM is asked."""
+
+    policy: Policy
+    runner: CodeRunner
+    grader: Grader
+    scorer: StepScorer | None = None
+
+    async def answer(self, request: Request) -> Reply:
+        """The reply to one request.
+
+        Raises:
+            SearchError: A score was asked for and there is no PPM.
+        """
+        match request:
+            case Propose():
+                return await self.policy.propose(request)
+            case Execute():
+                return await self.runner.execute(request)
+            case Grade():
+                return await self.grader.grade(request)
+            case Score():
+                if self.scorer is None:
+                    raise SearchError("the search asks for step scores but no PPM was given")
+                return await self.scorer.score(request)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeJob:
+    """One tree to grow; `reference` is None at test time."""
+
+    problem_id: str
+    question: str
+    reference: str | None
+    tree_index: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrownTree:
+    """A finished tree, and the wall time from its first request to its end."""
+
+    job: TreeJob
+    tree: Tree
+    seconds: float
+
+
+async def grow_tree(job: TreeJob, config: SearchConfig, services: Services) -> GrownTree:
+    """Run one search to its end."""
+    started = time.perf_counter()
+    searching = search(job.question, job.reference, config, random.Random(job.seed))  # noqa: S311 - a recorded seed
+    reply: Reply | None = None
+    while True:
+        try:
+            request = searching.send(reply)  # type: ignore[arg-type]  # None starts a generator
+        except StopIteration as end:
+            return GrownTree(job, end.value, time.perf_counter() - started)
+        reply = await services.answer(request)
+
+
+async def grow_trees(
+    jobs: Sequence[TreeJob], config: SearchConfig, services: Services
+) -> AsyncIterator[GrownTree]:
+    """Grow all trees at once; yields each as it ends. The first error cancels the others."""
+    pending = {asyncio.create_task(grow_tree(job, config, services)) for job in jobs}
+    try:
+        for finished in asyncio.as_completed(list(pending)):
+            yield await finished
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

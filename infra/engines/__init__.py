@@ -1,0 +1,1 @@
+"""Policies: in-process (`transformers`), any OpenAI-compatible server (`openai`), and a script for tests."""

@@ -1,0 +1,151 @@
+"""Any OpenAI-compatible completions server as a policy: vLLM first.
+
+The factory talks plain HTTP, so the server keeps its own environment and its own torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+
+from infra.engines.base import EngineStats
+from rstar_core.errors import ConfigError, EngineError, EngineUnavailableError
+from rstar_core.prompts import STOP_TAGS, PromptStyle, render
+from rstar_core.types import Completion
+
+if TYPE_CHECKING:
+    from rstar_core.config import PolicyConfig
+    from rstar_core.requests import Propose
+
+_ATTEMPTS = 5
+_PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
+
+
+class OpenAIPolicy:
+    """Policy over `POST {base_url}/completions`.
+
+    Raises:
+        ConfigError: The configuration names no address.
+    """
+
+    def __init__(self, style: PromptStyle, config: PolicyConfig) -> None:
+        if config.base_url is None:
+            raise ConfigError(
+                "policy.engine is 'openai' but policy.base_url is missing; give the server's address"
+            )
+        self._style, self._config = style, config
+        self._url = config.base_url.rstrip("/")
+        key = os.environ.get(config.api_key_env)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._slots = threading.Semaphore(config.max_concurrency)
+        self._lock = threading.Lock()
+        self._stats = EngineStats()
+        self._in_flight = 0
+        self._busy_since = 0.0
+
+    async def propose(self, request: Propose) -> tuple[Completion, ...]:
+        """Sample candidates, retrying what may pass with jittered back-off.
+
+        Raises:
+            EngineUnavailableError: The server stayed unreachable or overloaded.
+            EngineError: The server refused the request or answered nonsense.
+        """
+        body = {
+            "model": self._config.model,
+            "prompt": "".join(render(request.question, request.steps, self._style)),
+            "n": request.num_candidates,
+            "seed": request.seed,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+            "stop": list(STOP_TAGS),
+            "include_stop_str_in_output": True,
+        }
+        await asyncio.to_thread(self._slots.acquire)
+        self._begin()
+        try:
+            reply = await self._post(body)
+        finally:
+            self._slots.release()
+            self._end()
+        return self._read(reply, request.num_candidates)
+
+    def stats(self) -> EngineStats:
+        """Counters since the start."""
+        return self._stats
+
+    def close(self) -> None:
+        """Nothing is held between requests."""
+
+    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One request, tried again while its failure is one that can pass."""
+        failure = ""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(random.uniform(0.5, 1.5) * 2 ** (attempt - 1))  # noqa: S311 - jitter
+            try:
+                async with httpx.AsyncClient(timeout=self._config.timeout_seconds) as client:
+                    response = await client.post(f"{self._url}/completions", json=body, headers=self._headers)
+            except httpx.HTTPError as error:
+                failure = f"{type(error).__name__} {error}".strip()
+                continue
+            if response.status_code in _PASSING:
+                failure = f"status {response.status_code}"
+                continue
+            if response.is_error:
+                raise EngineError(
+                    f"the server at {self._url} refused a request for model '{body['model']}' "
+                    f"with status {response.status_code}: {response.text[:300]}"
+                )
+            return cast("dict[str, Any]", response.json())
+        raise EngineUnavailableError(
+            f"the server at {self._url} did not answer after {_ATTEMPTS} attempts ({failure}); "
+            "check that it runs and rerun the same command"
+        )
+
+    def _read(self, reply: dict[str, Any], count: int) -> tuple[Completion, ...]:
+        choices = sorted(reply.get("choices", []), key=lambda choice: choice["index"])
+        if len(choices) != count:
+            raise EngineError(f"the server at {self._url} sent {len(choices)} choices instead of {count}")
+        usage = reply.get("usage") or {}
+        total = int(usage.get("completion_tokens", 0))
+        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        with self._lock:
+            old = self._stats
+            self._stats = EngineStats(
+                old.generated_tokens + total,
+                old.prompt_tokens + int(usage.get("prompt_tokens", 0)) - cached,
+                old.reused_tokens + cached,
+                old.busy_seconds,
+            )
+        share, rest = divmod(total, count)  # the server counts tokens of all choices together
+        return tuple(
+            Completion(_with_tag(choice), share + (index < rest), choice.get("finish_reason") == "stop")
+            for index, choice in enumerate(choices)
+        )
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._in_flight == 0:
+                self._busy_since = time.perf_counter()
+            self._in_flight += 1
+
+    def _end(self) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            if self._in_flight == 0:
+                old = self._stats
+                busy = old.busy_seconds + time.perf_counter() - self._busy_since
+                self._stats = EngineStats(old.generated_tokens, old.prompt_tokens, old.reused_tokens, busy)
+
+
+def _with_tag(choice: dict[str, Any]) -> str:
+    """The text with its stop tag: vLLM keeps it on request, other servers only say which one it was."""
+    text, reason = str(choice["text"]), choice.get("stop_reason")
+    return text + reason if isinstance(reason, str) and not text.endswith(reason) else text
