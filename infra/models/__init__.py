@@ -1,0 +1,1 @@
+"""Where models come from: directories, the registry of embedded models, and the hub."""

@@ -1,0 +1,89 @@
+"""What a usable model directory holds, and the card that says where an embedded model came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rstar_core.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CARD_NAME = "rstar_model.json"
+_WEIGHTS = "model.safetensors"
+_WEIGHTS_INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Provenance of a model directory, stored as `rstar_model.json`.
+
+    Attributes:
+        name: Registry name.
+        origin: Where the weights were taken from.
+        licence: Licence of the weights, as an SPDX expression.
+        version: Revision of the repository or version of the package.
+        sha256: Digest of the weights file.
+    """
+
+    name: str
+    origin: str
+    licence: str
+    version: str
+    sha256: str
+
+
+def missing_parts(directory: Path) -> list[str]:
+    """Names of the parts that the directory lacks: configuration, weights, or shards of the weights."""
+    missing = [] if (directory / "config.json").is_file() else ["config.json"]
+    index = directory / _WEIGHTS_INDEX
+    if (directory / _WEIGHTS).is_file():
+        return missing
+    if not index.is_file():
+        return [*missing, _WEIGHTS]
+    try:
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError):
+        return [*missing, f"a readable {_WEIGHTS_INDEX}"]
+    return missing + sorted(shard for shard in shards if not (directory / shard).is_file())
+
+
+def check_directory(directory: Path) -> Path:
+    """The directory itself, if it can be loaded.
+
+    Raises:
+        ModelError: A part is missing.
+    """
+    missing = missing_parts(directory)
+    if missing:
+        raise ModelError(
+            f"The model directory {directory} lacks {', '.join(missing)}; save the model there again with "
+            f"save_pretrained, or name another directory."
+        )
+    return directory
+
+
+def digest_of_weights(directory: Path) -> str:
+    """SHA-256 of the weights file, or of all shards in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.glob("*.safetensors")):
+        with path.open("rb") as handle:
+            while chunk := handle.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_card(directory: Path, card: ModelCard) -> None:
+    """Store the card in the directory."""
+    (directory / CARD_NAME).write_text(json.dumps(asdict(card), indent=2) + "\n")
+
+
+def read_card(directory: Path) -> ModelCard | None:
+    """The directory's card; None if there is none or it is not ours."""
+    try:
+        return ModelCard(**json.loads((directory / CARD_NAME).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
