@@ -17,15 +17,11 @@ def terminal_value(terminal: Terminal, *, correct: bool | None, score: float | N
     """Reward of a rollout that ended here.
 
     With a reference answer: +1 if the answer is right, else -1. Without one (test time): the PPM's score of
-    the whole solution. A rollout that ends without an answer loses in both.
-
-    Raises:
-        ValueError: An answer has neither a verdict nor a score.
+    the whole solution, or 0 if there is no PPM either: nothing is known. A rollout that ends without an
+    answer always loses.
     """
     if terminal is not Terminal.ANSWER:
         return LOSS
     if correct is not None:
         return WIN if correct else LOSS
-    if score is None:
-        raise ValueError("an answer without a reference needs a PPM score: search with annotation 'ppm'")
-    return score
+    return 0.0 if score is None else score

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rstar_core.config import EvaluationConfig, SearchConfig
+
 
 class Difficulty(StrEnum):
     """What a problem's trajectories say of it (paper, section 3.4)."""
@@ -34,3 +36,26 @@ def derive_seed(*parts: int | str) -> int:
     """A seed that depends on `parts` alone: campaign seed → round → problem → tree."""
     digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def greedy_search(config: SearchConfig) -> SearchConfig:
+    """The policy alone: one greedy solution, as a tree without branches (paper, Table 3, pass@1)."""
+    update = {
+        "num_candidates": 1,
+        "num_answer_candidates": None,
+        "num_rollouts": 1,
+        "num_proposals": 1,
+        "annotation": "terminal",
+        "temperature": 0.0,
+    }
+    return config.model_copy(update=update)
+
+
+def system2_search(config: SearchConfig, evaluation: EvaluationConfig) -> SearchConfig:
+    """Test time: the search guided by the PPM, without a reference answer (paper, section 4.1)."""
+    update = {
+        "num_candidates": evaluation.num_candidates,
+        "num_rollouts": evaluation.num_rollouts,
+        "annotation": "ppm",
+    }
+    return config.model_copy(update=update)

@@ -30,7 +30,9 @@ class BuiltinSource(Settings):
         default=(), description="Names of problem families; empty means every family this factory knows."
     )
     num_problems: int = Field(default=64, ge=1, description="Problems in all, spread evenly over families.")
-    seed: int = Field(default=0, ge=0, description="Different seeds never give the same problem twice.")
+    seed: int = Field(
+        default=0, ge=0, description="Seeds that differ modulo 17 never share a problem; the splits never do."
+    )
 
 
 class FileSource(Settings):
@@ -161,8 +163,8 @@ class RoundConfig(Settings):
     )
     search: SearchConfig = SearchConfig()
     num_extra_trees: int = Field(default=1, ge=0, description="More trees for hard problems (paper: 1).")
-    sft: SftConfig = SftConfig()
-    ppm: PpmConfig | None = PpmConfig()
+    sft: SftConfig | None = Field(default=SftConfig(), description="No table: search only, train no policy.")
+    ppm: PpmConfig | None = Field(default=None, description="No table: train no PPM in this round.")
 
 
 class CampaignConfig(Settings):
@@ -172,13 +174,16 @@ class CampaignConfig(Settings):
     seed: int = Field(default=0, ge=0, description="Root of every other seed.")
     root: str = Field(default="runs", description="Folder or `s3://` prefix of catalog and artifacts.")
     sources: tuple[Source, ...] = Field(min_length=1, description="Where problems come from.")
-    policy: PolicyConfig = PolicyConfig()
+    policy: PolicyConfig = Field(
+        default=PolicyConfig(), description="The base model that every round trains."
+    )
+    bootstrap: PolicyConfig | None = Field(
+        default=None, description="A larger policy for round 1 (paper: 236B); None: the base model itself."
+    )
     sandbox: SandboxConfig = SandboxConfig()
     rounds: tuple[RoundConfig, ...] = Field(min_length=1, description="Rounds in sequence; round 1 first.")
     evaluation: EvaluationConfig = EvaluationConfig()
     shard_size: int = Field(default=8, ge=1, description="Problems per shard, the unit of retry.")
-    max_parallel_shards: int = Field(default=8, ge=1, description="Shards in flight per process.")
-    shard_retries: int = Field(default=2, ge=0, description="Retries of a shard after a passing fault.")
     shard_timeout_seconds: float = Field(default=3600.0, gt=0, description="Limit of one shard.")
 
     @model_validator(mode="after")
@@ -193,4 +198,9 @@ class CampaignConfig(Settings):
                     f"rounds.{number - 1}.search.annotation is 'ppm', but round {number - 1} trains no PPM; "
                     f"give it a [rounds.ppm] table"
                 )
+        if self.policy.engine == "openai" and any(each.sft for each in self.rounds):
+            raise ValueError(
+                "policy.engine is 'openai', but rounds with [rounds.sft] train from local weights; "
+                "put the server under [bootstrap] and a local model under [policy]"
+            )
         return self

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from rstar_core.types import Trajectory
 
 
-def step_pairs(problem_id: str, tree: Tree, *, per_side: int = 2) -> tuple[StepPair, ...]:
+def step_pairs(
+    problem_id: str, tree: Tree, *, per_side: int = 2, tree_label: str = "0"
+) -> tuple[StepPair, ...]:
     """Pairs of siblings: the best that lead to a right answer against the worst that lead to a wrong one.
 
     Only visited children count. A child that leads to both kinds of answer stands on at most one side, and a
     pair is made only if the positive's Q is the higher one. Answer steps are compared as whole trajectories
-    by `final_pairs`.
+    by `final_pairs`. `tree_label` keeps the groups of a problem's trees apart.
     """
     right, wrong = _leads_to(tree, correct=True), _leads_to(tree, correct=False)
     pairs: list[StepPair] = []
@@ -31,7 +33,7 @@ def step_pairs(problem_id: str, tree: Tree, *, per_side: int = 2) -> tuple[StepP
         negatives = [c for c in reversed(by_q) if c.index in wrong and c not in positives][:per_side]
         matched = [(p, n) for p in positives for n in negatives if p.q > n.q]
         prefix = "".join(step.text for step in tree.steps(node))
-        group = f"{problem_id}/node-{node.index}"
+        group = f"{problem_id}/{tree_label}/{node.index}"
         pairs += [_sibling_pair(problem_id, group, prefix, p, n, 1 / len(matched)) for p, n in matched]
     return tuple(pairs)
 

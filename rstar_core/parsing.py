@@ -6,6 +6,7 @@ check's.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +23,7 @@ from rstar_core.prompts import (
 from rstar_core.types import Completion, Step, StepKind
 
 _BOXED = "\\boxed{"
+_STEP_ENDS = re.compile(f"(?<={END_OF_STEP}\n)|(?<={END_OF_OUTPUT}\n)")
 
 
 class Defect(StrEnum):
@@ -78,6 +80,11 @@ def extract_boxed(text: str) -> str | None:
                 return text[start + len(_BOXED) : index].strip()
         start = text.rfind(_BOXED, 0, start)
     return None
+
+
+def split_steps(text: str) -> tuple[str, ...]:
+    """Cut a solution's text back into the texts of its steps; joined, they are the text again."""
+    return tuple(piece for piece in _STEP_ENDS.split(text) if piece)
 
 
 def _first_tag(text: str) -> tuple[int, str] | None:

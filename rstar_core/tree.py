@@ -59,7 +59,7 @@ class Node:
 
     @property
     def q(self) -> float:
-        """Mean value of the step, q(s) over N(s); the prior before the first visit (paper, equation 1)."""
+        """Mean value of the step; before the first visit, the prior (paper, equation 1)."""
         return self.q_sum / self.visits if self.visits else self.prior
 
 

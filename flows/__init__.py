@@ -1,0 +1,1 @@
+"""Prefect flows and the `rstar` command line: a table of contents of the factory."""

@@ -1,0 +1,195 @@
+"""The `rstar` command line. Every command imports what it needs when it runs, so `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.running import DEMO_CONFIG, prepare_environment
+from rstar_core.errors import RstarError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A data factory for self-evolving mathematical reasoning.",
+)
+models_app = typer.Typer(no_args_is_help=True, help="Models on this machine and in a campaign.")
+app.add_typer(models_app, name="models")
+
+ConfigFile = Annotated[Path, typer.Argument(help="Campaign configuration, a TOML file.", metavar="CONFIG")]
+Campaign = Annotated[
+    Path, typer.Option("--campaign", "-c", help="Folder of a campaign.", envvar="RSTAR_CAMPAIGN")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+SummaryFile = Annotated[
+    Path | None, typer.Option("--summary", help="Write the figures to this file as JSON.")
+]
+Seed = Annotated[int | None, typer.Option(help="Replace the configuration's seed.", min=0)]
+Root = Annotated[str | None, typer.Option(help="Replace the folder that holds the campaign.")]
+DEMO_CAMPAIGN = Path("runs/demo")
+
+
+@app.command()
+def demo(summary: SummaryFile = None, seed: Seed = None, root: Root = None) -> None:
+    """Two rounds of self-evolution of a small real model on this machine; resumes what is there."""
+    _run(DEMO_CONFIG, seed, root, summary)
+
+
+@app.command()
+def run(config: ConfigFile, summary: SummaryFile = None, seed: Seed = None, root: Root = None) -> None:
+    """Run a campaign of rounds; resumes what is there."""
+    _run(config, seed, root, summary)
+
+
+@app.command()
+def ingest(config: ConfigFile, root: Root = None) -> None:
+    """Read the problem sources of a configuration into its catalog."""
+    from flows.ingest import ingest_flow  # noqa: PLC0415 - see the module's docstring
+
+    counts = ingest_flow(_load(config, None, root))
+    print(f"{counts['found']} problems found, {counts['added']} new, {counts['dropped']} rows dropped")
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    label: Annotated[str, typer.Argument(help="base, r1, r2, … or system2.")],
+    root: Root = None,
+) -> None:
+    """Evaluate one model of a campaign on the held-out problems."""
+    from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
+    from flows.evaluate import evaluate_flow, round_of_label  # noqa: PLC0415 - as above
+    from flows.running import displayed  # noqa: PLC0415 - as above
+    from infra.services import close_services  # noqa: PLC0415 - as above
+    from infra.workspace import Workspace  # noqa: PLC0415 - as above
+
+    loaded = _load(config, None, root)
+    round_id = round_of_label(label, len(loaded.rounds))
+    try:
+        with displayed():
+            evaluate_flow(loaded, round_id, label)
+    finally:
+        close_services()
+    print_sql(Workspace.of(loaded).root, f"FROM evaluation_summary WHERE label = '{label}'", as_json=False)
+
+
+@app.command()
+def coverage(
+    campaign: Campaign = DEMO_CAMPAIGN,
+    by: Annotated[str, typer.Option(help="tier or source.")] = "tier",
+    round_id: Annotated[int | None, typer.Option("--round", help="Only this round.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Share of the training problems that have a correct trajectory."""
+    from flows.asking import print_coverage  # noqa: PLC0415 - see the module's docstring
+
+    print_coverage(campaign, by=by, round_id=round_id, as_json=as_json)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="SQL over the catalog, for example 'from coverage'.")],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the catalog anything; reading only."""
+    from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
+
+    print_sql(campaign, query, as_json=as_json)
+
+
+@app.command()
+def shards(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
+    """Shards by round and kind: pending, running, done, failed."""
+    from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
+
+    print_sql(campaign, "FROM shard_status", as_json=as_json)
+
+
+@app.command("exec")
+def execute(
+    timeout_seconds: Annotated[float, typer.Option(help="Limit of one program.")] = 5.0,
+    memory_mb: Annotated[int, typer.Option(help="Memory of one program.")] = 512,
+    workers: Annotated[int, typer.Option(help="Programs at a time.", min=1)] = 2,
+) -> None:
+    """Run programs from standard input in the sandbox: JSON lines in, JSON lines out, in order."""
+    from infra.sandbox.filter import run_exec_filter  # noqa: PLC0415 - see the module's docstring
+    from infra.sandbox.sandbox import Sandbox  # noqa: PLC0415 - as above
+    from rstar_core.config import SandboxConfig  # noqa: PLC0415 - as above
+
+    config = SandboxConfig(timeout_seconds=timeout_seconds, memory_mb=memory_mb, num_workers=workers)
+    with Sandbox(config) as sandbox:
+        run_exec_filter(sys.stdin, sys.stdout, sandbox)
+
+
+@app.command()
+def grade() -> None:
+    """Check answers from standard input: JSON lines in, JSON lines out, in order."""
+    from infra.grading.answer_check import AnswerCheck  # noqa: PLC0415 - see the module's docstring
+    from infra.grading.filter import run_grade_filter  # noqa: PLC0415 - as above
+
+    with AnswerCheck() as answer_check:
+        run_grade_filter(sys.stdin, sys.stdout, answer_check)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What works on this machine, and what to do about the rest."""
+    from flows.doctor import print_checks  # noqa: PLC0415 - see the module's docstring
+
+    if not print_checks(as_json=as_json):
+        raise typer.Exit(1)
+
+
+@models_app.command("pull")
+def models_pull(
+    name: Annotated[str, typer.Argument(help="Registry name or hub id.")] = "smollm2-135m-instruct",
+) -> None:
+    """Fetch a model so that later commands need no network."""
+    from infra.models.resolve import resolve_model  # noqa: PLC0415 - see the module's docstring
+
+    print(resolve_model(name))
+
+
+@models_app.command("list")
+def models_list(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
+    """Models of a campaign with their held-out results, and the models that were pulled."""
+    from flows.asking import print_models  # noqa: PLC0415 - see the module's docstring
+
+    print_models(campaign, as_json=as_json)
+
+
+def _load(path: Path, seed: int | None, root: str | None) -> Any:  # noqa: ANN401 - the type costs an import
+    from infra.configuration import apply_overrides, load_config  # noqa: PLC0415 - see the module's docstring
+
+    given = {"seed": seed, "root": root}
+    return apply_overrides(
+        load_config(path), {name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _run(path: Path, seed: int | None, root: str | None, summary: Path | None) -> None:
+    from flows.running import run_campaign  # noqa: PLC0415 - see the module's docstring
+
+    run_campaign(_load(path, seed, root), summary)
+
+
+def main() -> None:
+    """Run a command; a known error is one sentence on standard error and exit code 1."""
+    prepare_environment()
+    try:
+        app()
+    except RstarError as error:
+        print(f"rstar: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("rstar: stopped; the same command goes on with what is missing", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Held-out evaluation of one model: greedy pass@1, or System 2."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.stages import recorded_stage, run_shards, shard_threads
+from infra.catalog.rows import ShardRow
+from infra.workspace import Workspace
+from rstar_core.config import CampaignConfig
+from rstar_core.errors import ConfigError
+from tasks.report import publish_evaluation
+from tasks.shards import SYSTEM2, evaluate_shard, plan_evaluation
+
+
+@flow(
+    name="evaluate",
+    flow_run_name="{config.name}-evaluate-{label}",
+    task_runner=shard_threads(),
+)
+def evaluate_flow(config: CampaignConfig, round_id: int, label: str) -> None:
+    """Evaluate what is missing of `label`: `base` (round 0), `r1`, `r2`, … or `system2`."""
+    shard_ids = plan_evaluation(config, round_id, label)
+    if not shard_ids:
+        return
+    with Workspace.of(config).open_catalog() as catalog:
+        rows = catalog.fetch(ShardRow, "round_id = ? AND kind = ?", (round_id, f"evaluate:{label}"))
+    total = sum(row.num_problems for row in rows if row.shard_id in shard_ids)
+    with recorded_stage(config, round_id, f"evaluate {label}", total=total, unit="problems"):
+        run_shards(
+            evaluate_shard, [(config, round_id, each, label) for each in shard_ids], f"evaluate {label}"
+        )
+    publish_evaluation(config, round_id, label)
+
+
+def round_of_label(label: str, num_rounds: int) -> int:
+    """The round whose models a label means: base is 0, r2 is 2, system2 the last.
+
+    Raises:
+        ConfigError: There is no such label.
+    """
+    if label == SYSTEM2:
+        return num_rounds
+    labels = {"base": 0} | {f"r{number}": number for number in range(1, num_rounds + 1)}
+    if label not in labels:
+        raise ConfigError(f"there is no label '{label}' here; choose from {', '.join(labels)}, {SYSTEM2}")
+    return labels[label]

@@ -1,0 +1,100 @@
+"""One self-evolution round: search, escalate, select, pair, train the policy, train the PPM."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from prefect import flow
+
+from flows.stages import recorded_stage, run_shards, shard_threads
+from infra.catalog.round_rows import ModelRow
+from infra.catalog.rows import RoundRow, ShardRow
+from infra.configuration import config_hash
+from infra.models.registry import round_policy, round_ppm
+from infra.services import open_services, policy_stats
+from infra.workspace import Workspace
+from rstar_core.config import CampaignConfig
+from tasks.datasets import build_pairs, select_trajectories
+from tasks.report import publish_coverage
+from tasks.shards import plan_extra, plan_search, search_shard
+from tasks.train import train_policy, train_ppm
+
+
+@flow(
+    name="round",
+    flow_run_name="{config.name}-round-{round_id}",
+    task_runner=shard_threads(),
+)
+def round_flow(config: CampaignConfig, round_id: int) -> str | None:
+    """Run what is missing of a round; returns the id of the policy it trained, or None."""
+    _mark(config, round_id, "running")
+    search_stage(config, round_id, "search", plan_search(config, round_id))
+    search_stage(config, round_id, "extra", plan_extra(config, round_id))
+    with recorded_stage(config, round_id, "select") as detail:
+        detail["examples"] = select_trajectories(config, round_id)
+    with recorded_stage(config, round_id, "pairs") as detail:
+        detail["pairs"] = build_pairs(config, round_id)
+    publish_coverage(config, round_id)
+    known = _models(config, round_id)
+    with recorded_stage(config, round_id, "sft") as detail:
+        policy = train_policy(config, round_id)
+        detail["nothing_to_do"] = policy is None or policy in known
+    with recorded_stage(config, round_id, "ppm") as detail:
+        ppm = train_ppm(config, round_id)
+        detail["nothing_to_do"] = ppm is None or ppm in known
+    _mark(config, round_id, "done")
+    return policy
+
+
+def search_stage(config: CampaignConfig, round_id: int, stage: str, shard_ids: list[str]) -> None:
+    """Search the shards that are not done, and record how busy the engine was meanwhile."""
+    if not shard_ids:
+        return
+    workspace = Workspace.of(config)
+    with workspace.open_catalog() as catalog:
+        policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
+        rows = [
+            row for row in catalog.fetch(ShardRow, "round_id = ?", (round_id,)) if row.shard_id in shard_ids
+        ]
+    services = open_services(policy, config.sandbox, ppm)  # before the clock starts: loading is not searching
+    trees = sum(row.num_problems for row in rows)
+    trees *= config.rounds[round_id - 1].num_extra_trees if stage == "extra" else 1
+    with recorded_stage(config, round_id, stage, total=trees, unit="trees") as detail:
+        before, started = policy_stats(services), time.perf_counter()
+        run_shards(search_shard, [(config, round_id, shard_id) for shard_id in shard_ids], stage)
+        spent = policy_stats(services).since(before)
+        wall = time.perf_counter() - started
+        detail.update(
+            generated_tokens=spent.generated_tokens,
+            prompt_tokens=spent.prompt_tokens,
+            reused_tokens=spent.reused_tokens,
+            busy_seconds=spent.busy_seconds,
+            wall_seconds=wall,
+        )
+
+
+def _models(config: CampaignConfig, round_id: int) -> set[str]:
+    with Workspace.of(config).open_catalog() as catalog:
+        return {row.model_id for row in catalog.fetch(ModelRow, "round_id = ?", (round_id,))}
+
+
+def _mark(config: CampaignConfig, round_id: int, status: str) -> None:
+    """Write the round's state down; its start stays the first start."""
+    with Workspace.of(config).open_catalog() as catalog:
+        earlier = catalog.fetch(RoundRow, "round_id = ?", (round_id,))
+        now = datetime.now(UTC)
+        ppm = round_ppm(catalog, config, round_id)
+        row = RoundRow(
+            round_id=round_id,
+            campaign=config.name,
+            config=config.model_dump(mode="json"),
+            config_hash=config_hash(config),
+            seed=config.seed,
+            policy_model=round_policy(catalog, config, round_id).model_id,
+            ppm_model=None if ppm is None else str(ppm),
+            status=status,
+            started_at=earlier[0].started_at if earlier else now,
+            finished_at=now if status == "done" else None,
+        )
+        catalog.replace_round(RoundRow, round_id, [row])

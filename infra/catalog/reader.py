@@ -1,0 +1,161 @@
+"""What can be asked of a catalog: typed rows, the views' rows as dicts, and a person's own SQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import duckdb
+
+from infra.catalog.connection import connect, translated
+from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow
+from infra.catalog.statements import ask, select
+from infra.catalog.transactions import read
+from rstar_core.errors import CatalogError
+from rstar_core.types import Problem, Split, Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from infra.catalog.location import CatalogLocation
+
+R = TypeVar("R", bound=Row)
+
+TRAINING_KINDS = ("search", "extra")
+"""Kinds of shards whose results are training data; evaluation shards are not among them."""
+
+_OF_DONE_SHARDS = """round_id = ? AND shard_id IN (
+    SELECT shard_id FROM shards
+    WHERE round_id = ? AND status = 'done' AND kind IN (SELECT unnest(?::VARCHAR[])))"""
+
+
+class CatalogReader:
+    """The reading half of a `Catalog`. One object is one connection, for one thread."""
+
+    def __init__(
+        self, location: CatalogLocation, connection: duckdb.DuckDBPyConnection, *, read_only: bool
+    ) -> None:
+        self.location = location
+        self._connection = connection
+        self._read_only = read_only
+
+    def close(self) -> None:
+        """Close the connection; closing twice is fine."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def fetch(
+        self, row_type: type[R], where: str = "", params: Sequence[object] = (), *, order_by: str = ""
+    ) -> list[R]:
+        """Typed rows of a table. `where` and `order_by` are SQL, with a `?` for each of `params`.
+
+        Raises:
+            CatalogError: The condition is wrong or the catalog cannot be read.
+        """
+        return read(self.location, lambda: select(self._connection, row_type, where, params, order_by))
+
+    def problems(self, split: Split | None = None) -> list[Problem]:
+        """All problems, or those of one split, ordered by id."""
+        where, params = ("", ()) if split is None else ("split = ?", (str(split),))
+        return [_problem(row) for row in self.fetch(ProblemRow, where, params, order_by="problem_id")]
+
+    def shards(
+        self, round_id: int, *, kind: str | None = None, status: ShardStatus | None = None
+    ) -> list[ShardRow]:
+        """Shards of a round, all or those of one kind or status, ordered by id."""
+        match = {"round_id": round_id, "kind": kind, "status": None if status is None else str(status)}
+        given = {name: value for name, value in match.items() if value is not None}
+        where = " AND ".join(f"{name} = ?" for name in given)
+        return self.fetch(ShardRow, where, tuple(given.values()), order_by="shard_id")
+
+    def done_shards(self, round_id: int, *, kind: str | None = None) -> list[ShardRow]:
+        """Shards of a round that are done, ordered by id."""
+        return self.shards(round_id, kind=kind, status=ShardStatus.DONE)
+
+    def missing_shards(self, round_id: int, *, kind: str | None = None) -> list[ShardRow]:
+        """Planned shards of a round that are not done, ordered by id: what a rerun has to do."""
+        return [row for row in self.shards(round_id, kind=kind) if row.status != ShardStatus.DONE]
+
+    def trajectories(self, round_id: int, *, kinds: Sequence[str] = TRAINING_KINDS) -> list[TrajectoryRow]:
+        """Trajectories of a round's done shards of these kinds, in a stable order."""
+        order = "problem_id, shard_id, tree_index, trajectory_index"
+        params = (round_id, round_id, list(kinds))
+        return self.fetch(TrajectoryRow, _OF_DONE_SHARDS, params, order_by=order)
+
+    def nodes(
+        self, round_id: int, problem_ids: Sequence[str], *, kinds: Sequence[str] = TRAINING_KINDS
+    ) -> list[NodeRow]:
+        """Nodes of these problems' trees in a round's done shards of these kinds, in a stable order."""
+        return self.fetch(
+            NodeRow,
+            f"{_OF_DONE_SHARDS} AND problem_id IN (SELECT unnest(?::VARCHAR[]))",
+            (round_id, round_id, list(kinds), list(problem_ids)),
+            order_by="problem_id, shard_id, tree_index, node_id",
+        )
+
+    def coverage(self, round_id: int | None = None, *, by: str = "tier") -> list[dict[str, Any]]:
+        """Rows of the view `coverage` (by="tier") or `coverage_by_source` (by="source") as dicts.
+
+        Keys: round, tier or source, problems, solved, coverage (a share in [0, 1]).
+
+        Raises:
+            CatalogError: `by` is something else.
+        """
+        views = {"tier": "coverage", "source": "coverage_by_source"}
+        if by not in views:
+            raise CatalogError(f"Coverage is known by {' or '.join(views)}, not by {by!r}.")
+        return self._records(views[by], round_id)
+
+    def evaluation_summary(self, round_id: int | None = None) -> list[dict[str, Any]]:
+        """Rows of the view `evaluation_summary` as dicts; pass_at_1, low and high are shares in [0, 1]."""
+        return self._records("evaluation_summary", round_id)
+
+    def sql(self, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a question that a person typed. It cannot change or read anything else.
+
+        Raises:
+            CatalogError: The query is wrong or not a question.
+        """
+        if not self._read_only:
+            connection = connect(self.location, read_only=True)
+            with CatalogReader(self.location, connection, read_only=True) as reader:
+                return reader.sql(query)
+        try:
+            statements = self._connection.extract_statements(query)
+        except duckdb.Error as error:
+            raise translated(error, "The query cannot be understood") from error
+        # PIVOT is a CREATE of a temporary type before a SELECT; the connection refuses every other CREATE.
+        kinds = [statement.type for statement in statements]
+        select_type, create_type = duckdb.StatementType.SELECT, duckdb.StatementType.CREATE
+        if not kinds or kinds[-1] != select_type or not {*kinds} <= {select_type, create_type}:
+            raise CatalogError(
+                "Only questions are allowed here: SELECT, FROM, WITH, PIVOT, DESCRIBE or SHOW."
+            )
+        return read(self.location, lambda: ask(self._connection, query))
+
+    def _records(self, view: str, round_id: int | None) -> list[dict[str, Any]]:
+        query, params = f"FROM {view}", () if round_id is None else (round_id,)
+        if round_id is not None:
+            query += ' WHERE "round" = ?'
+        columns, records = read(self.location, lambda: ask(self._connection, query, params))
+        return [dict(zip(columns, record, strict=True)) for record in records]
+
+
+def _problem(row: ProblemRow) -> Problem:
+    return Problem(
+        problem_id=row.problem_id,
+        question=row.question,
+        answer=row.answer,
+        tier=Tier(row.tier),
+        source=row.source,
+        licence=row.licence,
+        split=Split(row.split),
+        synthetic=row.synthetic,
+    )

@@ -1,0 +1,185 @@
+"""The views engineers query. Each answers one question; its comment is the question's answer in words.
+
+Only shards that are done count. Evaluation shards (kind `evaluate:…`) never count as coverage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_Z = 1.959963984540054
+"""Two-sided 95 % quantile of the normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view.
+
+    Attributes:
+        name: Its name.
+        comment: What a row of it means.
+        query: Its SELECT.
+    """
+
+    name: str
+    comment: str
+    query: str
+
+
+def _wilson(sign: str) -> str:
+    """One end of the Wilson score interval at 95 % for `correct` of `n`, as SQL."""
+    share, square = "(correct / n)", f"{_Z * _Z}"
+    centre = f"{share} + {square} / (2 * n)"
+    half = f"{_Z} * sqrt({share} * (1 - {share}) / n + {square} / (4 * n * n))"
+    return f"greatest(0, least(1, ({centre} {sign} {half}) / (1 + {square} / n)))"
+
+
+def _evaluation(*keys: str) -> str:
+    """Pass@1 with its interval, grouped by the keys."""
+    columns = ", ".join(keys)
+    return f"""
+        SELECT *, correct / n AS pass_at_1, {_wilson("-")} AS low, {_wilson("+")} AS high
+        FROM (
+            SELECT round_id AS "round", {columns}, count(*) AS n,
+                count(*) FILTER (WHERE correct) AS correct,
+                count(*) FILTER (WHERE correct IS NULL) AS undecided,
+                sum(num_tokens)::BIGINT AS num_tokens, sum(seconds) AS seconds
+            FROM evaluations GROUP BY ALL
+        ) ORDER BY "round", {columns}"""  # noqa: S608 — the keys are the constants below
+
+
+OUTCOMES = View(
+    "outcomes",
+    "Per round and training problem that a done shard tried: trajectories, correct ones, solved or not.",
+    """
+    WITH done AS (
+        SELECT round_id, shard_id, problem_ids FROM shards
+        WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
+    ), tried AS (
+        SELECT DISTINCT round_id, unnest(problem_ids) AS problem_id FROM done
+    ), found AS (
+        SELECT round_id, problem_id, count(*) AS num_trajectories,
+            count(*) FILTER (WHERE correct) AS num_correct
+        FROM trajectories SEMI JOIN done USING (round_id, shard_id) GROUP BY ALL
+    )
+    SELECT round_id AS "round", problem_id, tier, source,
+        coalesce(num_trajectories, 0) AS num_trajectories, coalesce(num_correct, 0) AS num_correct,
+        coalesce(num_correct, 0) > 0 AS solved
+    FROM tried JOIN problems USING (problem_id) LEFT JOIN found USING (round_id, problem_id)
+    WHERE split = 'train'
+    """,
+)
+
+COVERAGE = View(
+    "coverage",
+    "Per round and tier (and all): training problems tried by done shards, how many got a correct trajectory"
+    " in this round, and their share.",
+    """
+    SELECT "round", coalesce(tier, 'all') AS tier, count(*) AS problems,
+        count(*) FILTER (WHERE solved) AS solved, count(*) FILTER (WHERE solved) / count(*) AS coverage
+    FROM outcomes GROUP BY GROUPING SETS (("round", tier), ("round"))
+    ORDER BY "round", list_position(['gsm', 'math', 'olympiad', 'other', 'all'], coalesce(tier, 'all'))
+    """,
+)
+
+COVERAGE_BY_SOURCE = View(
+    "coverage_by_source",
+    "Coverage per round and problem source.",
+    """
+    SELECT "round", source, count(*) AS problems, count(*) FILTER (WHERE solved) AS solved,
+        count(*) FILTER (WHERE solved) / count(*) AS coverage
+    FROM outcomes GROUP BY "round", source ORDER BY "round", source
+    """,
+)
+
+UNSOLVED = View(
+    "unsolved",
+    "Training problems that were tried and that no round solved.",
+    """
+    SELECT problem_id, question, answer, tier, source, num_rounds, last_round, num_trajectories
+    FROM (
+        SELECT problem_id, count(*) AS num_rounds, max("round") AS last_round,
+            sum(num_trajectories)::BIGINT AS num_trajectories
+        FROM outcomes GROUP BY problem_id HAVING NOT bool_or(solved)
+    ) JOIN problems USING (problem_id)
+    """,
+)
+
+SUSPECTS = View(
+    "suspects",
+    "Unsolved problems where at least two wrong trajectories and more than half of them agree on one other"
+    " answer: the reference may be wrong (19 of 20 were, in the paper).",
+    """
+    WITH votes AS (
+        SELECT problem_id, answer, count(*) AS votes
+        FROM trajectories SEMI JOIN (
+            SELECT round_id, shard_id FROM shards
+            WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
+        ) USING (round_id, shard_id)
+        SEMI JOIN unsolved USING (problem_id)
+        GROUP BY ALL
+    ), agreed AS (
+        SELECT problem_id, arg_max(answer, votes) AS agreed_answer, max(votes) AS num_agreeing,
+            sum(votes)::BIGINT AS num_trajectories
+        FROM votes GROUP BY problem_id
+    )
+    SELECT problem_id, question, problems.answer AS reference, agreed_answer,
+        num_agreeing / num_trajectories AS agreement, num_agreeing, num_trajectories, tier, source
+    FROM agreed JOIN problems USING (problem_id)
+    WHERE num_agreeing >= 2 AND num_agreeing * 2 > num_trajectories
+    ORDER BY agreement DESC, num_trajectories DESC, problem_id
+    """,
+)
+
+SHARD_STATUS = View(
+    "shard_status",
+    "Per round and kind: shards by status, problems, wall seconds and tokens of the finished ones.",
+    """
+    SELECT round_id AS "round", kind, count(*) AS shards,
+        count(*) FILTER (WHERE status = 'pending') AS pending,
+        count(*) FILTER (WHERE status = 'running') AS running,
+        count(*) FILTER (WHERE status = 'done') AS done,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        sum(num_problems)::BIGINT AS problems, sum(seconds) AS seconds, sum(num_tokens)::BIGINT AS num_tokens
+    FROM shards GROUP BY ALL ORDER BY "round", kind
+    """,
+)
+
+EVALUATION_SUMMARY = View(
+    "evaluation_summary",
+    "Per round and label: held-out problems, correct and undecided ones, pass@1 and its Wilson 95 % interval;"
+    " an undecided problem counts as not solved.",
+    _evaluation("label"),
+)
+
+EVALUATION_BY_SOURCE = View(
+    "evaluation_by_source",
+    "The same as evaluation_summary, per problem source.",
+    _evaluation("label", "source"),
+)
+
+MODEL_HISTORY = View(
+    "model_history",
+    "Models in the order they were made, with the held-out pass@1 of the policies (labels base, r1, r2, …).",
+    """
+    SELECT models.round_id AS "round", role, model_id, base_model, num_examples, n, pass_at_1, low, high,
+        metrics, location, digest, created_at
+    FROM models LEFT JOIN evaluation_summary ON (role = 'base' AND label = 'base')
+        OR (role = 'policy' AND label = 'r' || models.round_id
+            AND evaluation_summary."round" = models.round_id)
+    ORDER BY models.round_id NULLS FIRST, created_at
+    """,
+)
+
+VIEWS = (
+    OUTCOMES,
+    COVERAGE,
+    COVERAGE_BY_SOURCE,
+    UNSOLVED,
+    SUSPECTS,
+    SHARD_STATUS,
+    EVALUATION_SUMMARY,
+    EVALUATION_BY_SOURCE,
+    MODEL_HISTORY,
+)
+"""In the order of creation: a view may use the ones before it."""

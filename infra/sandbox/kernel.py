@@ -1,0 +1,85 @@
+"""The few kernel calls that the standard library lacks, through ctypes.
+
+Everything here is one call with its error turned into an `OSError`; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+from typing import Final
+
+from infra.sandbox import syscalls
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_KEEPCAPS: Final = 8
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+
+CLONE_NEWUTS: Final = 0x04000000
+CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+
+_MADV_COLLAPSE: Final = 25
+
+CAP_DAC_OVERRIDE: Final = 1
+CAP_DAC_READ_SEARCH: Final = 2
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def call(name: str, *arguments: int | ctypes.Array[ctypes.c_char]) -> int:
+    """Make the system call `name`. Raises: OSError."""
+    number = syscalls.number(name, platform.machine())
+    values = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
+    return _checked(_LIBC.syscall(ctypes.c_long(-1 if number is None else number), *values))
+
+
+def prctl(option: int, argument: int) -> None:
+    """Make `prctl(option, argument, 0, 0, 0)`. Raises: OSError."""
+    _checked(_LIBC.prctl(option, *(ctypes.c_ulong(value) for value in (argument, 0, 0, 0))))
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by `flags`. Raises: OSError."""
+    _checked(_LIBC.unshare(flags))
+
+
+def set_capabilities(mask: int) -> None:
+    """Keep exactly the capabilities in `mask`, all of them below 32. Raises: OSError."""
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))  # version 3, this thread
+    data = ctypes.create_string_buffer(struct.pack("=6I", mask, mask, 0, 0, 0, 0))
+    call("capset", header, data)
+
+
+def permitted_capabilities() -> int:
+    """The permitted capabilities of this process as a bit mask."""
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - pathlib would grow the image
+        fields = dict(line.split(":\t", 1) for line in status if ":\t" in line)
+    return int(fields["CapPrm"], 16)
+
+
+def buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
+    """A C buffer with these bytes, kept alive by the caller."""
+    return ctypes.create_string_buffer(data, len(data))
+
+
+def address(memory: ctypes.Array[ctypes.c_char]) -> int:
+    """Address of a C buffer."""
+    return ctypes.addressof(memory)
+
+
+def gather(start: int, size: int) -> None:
+    """Ask for huge pages in a range of memory; a kernel that cannot is not an error."""
+    _LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_COLLAPSE)

@@ -1,0 +1,143 @@
+"""What happens inside a confined child: run the text, say how it ended, leave.
+
+The child tells its parent only through descriptors: 1 carries what the program prints, 3 one record about its
+end; a prefix that is shared also has 4 (a candidate ended) and 5 (start this candidate). Nothing that runs
+here is trusted beyond the request it belongs to. The program is `prefix + newline + candidate`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import json
+import random
+import signal
+import sys
+import threading
+import traceback
+from os import _exit, close, fork, read, waitpid, write
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from infra.sandbox import image, kernel, seccomp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+STDOUT, REPORT, DONE, GO = 1, 3, 4, 5
+READY: Final = b"+"  # the child is confined; anything before it on the report is a fault of the sandbox
+OK, ERROR, MEMORY, SYNTAX, ALONE = "ok", "error", "memory", "syntax", "alone"
+_MAX_ERROR_CHARS: Final = 500
+
+Record = tuple[str, str]
+"""How a text ended and the last line of its traceback.
+
+SYNTAX: nothing of it ran, not even the prefix. ALONE: it cannot be run in pieces.
+"""
+
+
+def run_alone(source: str) -> NoReturn:
+    """Run one whole program."""
+    output = _open_output()
+    random.seed(0)  # forks reseed it
+    _report(_run(lambda: _compile(source), image.fresh_main(), output))
+    _exit(0)
+
+
+def run_shared(prefix: str, candidates: list[str], candidate_filter: bytes) -> NoReturn:
+    """Run the prefix, then fork its state for each candidate that the parent names on GO.
+
+    Each ended candidate is answered on DONE with its wait status, 4 bytes.
+    """
+    output = _open_output()
+    random.seed(0)
+    space = image.fresh_main()
+    try:
+        code = _compile(prefix)
+    except (SyntaxError, ValueError):
+        record = (ALONE, "")
+    else:
+        record = _run(lambda: code, space, output)
+    if record[0] == OK and threading.active_count() > 1:
+        record = (ALONE, "")  # threads do not survive a fork
+    _report(record)
+    write(DONE, bytes(4))
+    while index := read(GO, 4):
+        candidate = candidates[int.from_bytes(index, "little")]
+        chance = random.getstate()
+        child = fork()
+        if child == 0:
+            random.setstate(chance)  # forks reseed it
+            _run_candidate(prefix, candidate, space, output, candidate_filter)
+        write(DONE, waitpid(child, 0)[1].to_bytes(4, "little"))
+    _exit(0)
+
+
+def _run_candidate(
+    prefix: str, candidate: str, space: dict[str, object], output: io.TextIOWrapper, candidate_filter: bytes
+) -> NoReturn:
+    try:
+        close(DONE)
+        close(GO)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        seccomp.install(candidate_filter)
+        _report(_run(lambda: _compile_after(prefix, candidate), space, output))
+    finally:
+        _exit(0)
+
+
+def _compile(source: str) -> CodeType:
+    return compile(source, "<program>", "exec", dont_inherit=True)
+
+
+def _compile_after(prefix: str, candidate: str) -> CodeType | None:
+    """The candidate's code; None if it is only right together with the prefix, like a block that goes on."""
+    _compile(f"{prefix}\n{candidate}")
+    try:
+        return _compile(candidate)
+    except SyntaxError:
+        return None
+
+
+def _run(source: Callable[[], CodeType | None], space: dict[str, object], output: io.TextIOWrapper) -> Record:
+    try:
+        code = source()
+    except BaseException as error:  # noqa: BLE001 - besides SyntaxError, RecursionError, ValueError and MemoryError
+        return SYNTAX, _last_line(error)
+    if code is None:
+        return ALONE, ""
+    try:
+        exec(code, space)  # noqa: S102 - running the program is what this process is for
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what the interpreter does at its end
+        atexit._run_exitfuncs()  # noqa: SLF001
+    except MemoryError as error:
+        error.__traceback__ = None
+        return MEMORY, "MemoryError"
+    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are ends like any other
+        return ERROR, _last_line(error)
+    finally:
+        for stream in (sys.stdout, output):
+            with contextlib.suppress(BaseException):
+                stream.flush()
+    return OK, ""
+
+
+def _last_line(error: BaseException) -> str:
+    name = type(error).__name__
+    try:
+        lines = traceback.format_exception_only(type(error), error)
+        last = next(line for line in reversed(lines) if name in line)
+        return last.strip().splitlines()[0][:_MAX_ERROR_CHARS]
+    except BaseException:  # noqa: BLE001 - the program wrote the exception's methods
+        return name
+
+
+def _open_output() -> io.TextIOWrapper:
+    output = io.TextIOWrapper(io.FileIO(STDOUT, "w", closefd=False), encoding="utf-8", line_buffering=True)
+    sys.stdout = sys.__stdout__ = output  # type: ignore[misc]
+    return output
+
+
+def _report(record: Record) -> None:
+    write(REPORT, json.dumps(record).encode())

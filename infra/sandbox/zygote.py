@@ -1,0 +1,68 @@
+"""The process that all programs are forked from, run as `python -c "…; main(descriptor, project)"`.
+
+The outer process only leaves the host's namespaces and waits, because the new process ids hold for its
+children alone. The inner one warms the image, puts on the layers, and forks one worker for each socket it is
+sent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final, NoReturn
+
+from infra.sandbox import confinement, image, kernel, wire
+from infra.sandbox.worker import Worker
+
+_UNUSED_USERS: Final = 0x70000000  # above every range of users that systemd hands out
+_USERS_A_ZYGOTE: Final = 256
+
+
+def main(descriptor: int, project: str) -> NoReturn:
+    """Serve the control socket `descriptor` until its other side closes."""
+    first_uid = _UNUSED_USERS + os.getpid() * _USERS_A_ZYGOTE
+    namespaces = confinement.unshare_namespaces()
+    inner = os.fork()
+    if inner:
+        os.close(descriptor)
+        _, status = os.waitpid(inner, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    control = socket.socket(fileno=descriptor)
+    try:
+        os.chdir("/")
+        sys.path.remove(project)
+        sys.argv[:] = [""]
+        image.warm()
+        size = confinement.image_bytes()
+        own, layers = confinement.put_on(namespaces, first_uid, size)
+        wire.send(control, {"layers": layers})
+        _fork_workers(control, Worker(own, size))
+    except Exception as error:  # noqa: BLE001 - the other side turns it into a SandboxError
+        with suppress(OSError):
+            wire.send(control, {"fault": f"{type(error).__name__}: {error}"})
+    os._exit(0)
+
+
+def _fork_workers(control: socket.socket, worker: Worker) -> None:
+    """Fork a worker for each descriptor that arrives."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers and orphans are reaped by the kernel
+    number = 0
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        if not data:
+            return
+        number += 1
+        if os.fork() == 0:
+            control.close()
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            own = worker.confinement
+            if own.uid is not None and own.uid != confinement.NOBODY:  # processes are counted for each user
+                own = replace(own, uid=own.uid + number % _USERS_A_ZYGOTE)
+            replace(worker, confinement=own).serve(socket.socket(fileno=descriptors[0]))
+            os._exit(0)
+        os.close(descriptors[0])

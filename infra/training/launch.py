@@ -1,0 +1,146 @@
+"""Starts a trainer in a process of its own and waits for it.
+
+The memory of a run goes back to the system when it ends, a crash is an error here and not the end of the
+factory, and a trainer dies with the process that started it. The model appears under its final name only
+when it is complete: a run that was cut off is simply started again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from infra.training.job import RECORD_FILE, Progress, TrainingRecord, TrainingResult
+from rstar_core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from infra.training.job import PpmJob, SftJob
+
+PARENT_VARIABLE = "RSTAR_TRAINER_PARENT"
+_SOURCE_ROOT = Path(__file__).parents[2]
+_EXCEPTION_LINE = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:: (?P<message>.*))?$")
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONWARNINGS": "ignore",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def _ignore(_: Progress) -> None:
+    """Nobody watches."""
+
+
+def run_training(
+    job: SftJob | PpmJob,
+    *,
+    on_progress: Callable[[Progress], None] = _ignore,
+    launcher: Sequence[str] | None = None,
+) -> TrainingResult:
+    """Run the job, or return what an earlier run of it left.
+
+    Args:
+        job: What to train, on what, and where to put it.
+        on_progress: Called after each optimizer step; an exception in it stops the run.
+        launcher: Command that takes `-m module job`, for example `accelerate launch --config_file FILE`;
+            None means this Python.
+
+    Raises:
+        TrainingError: The trainer failed, or the output is in use by something else.
+    """
+    finished = _finished(job)
+    if finished is not None:
+        return finished
+    partial = job.output.with_name(f"{job.output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    job_file = partial / "job.json"
+    job_file.write_text(job.model_dump_json(indent=1))
+    log = job.output.with_name(f"{job.output.name}.log")
+    command = [*(launcher or (sys.executable,)), "-m", f"infra.training.{job.kind}", str(job_file)]
+    returncode = _run(command, log, _environment(own_child=launcher is None), on_progress)
+    if returncode != 0:
+        raise TrainingError(
+            f"The {job.kind} training for {job.output} failed: {_reason(returncode, log)}; see {log}."
+        )
+    partial.rename(job.output)
+    finished = _finished(job)
+    if finished is None:
+        raise TrainingError(f"The {job.kind} trainer ended without a record in {job.output}; see {log}.")
+    return finished
+
+
+def _finished(job: SftJob | PpmJob) -> TrainingResult | None:
+    """The result of an earlier run of the same job, or None if there is none."""
+    if not job.output.exists():
+        return None
+    try:
+        record = TrainingRecord.model_validate_json((job.output / RECORD_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TrainingError(
+            f"{job.output} exists but holds no readable {RECORD_FILE}; remove it or choose another output."
+        ) from error
+    if (record.job.kind, record.job.seed, record.job.config) != (job.kind, job.seed, job.config):
+        raise TrainingError(
+            f"{job.output} holds a model of other settings; remove it or choose another output."
+        )
+    return TrainingResult(model_dir=job.output, **record.model_dump(exclude={"job"}))
+
+
+def _environment(*, own_child: bool) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, (str(_SOURCE_ROOT), os.environ.get("PYTHONPATH"))))
+    parent = {PARENT_VARIABLE: str(os.getpid())} if own_child else {}
+    return {**os.environ, **_QUIET, **parent, "PYTHONPATH": path}
+
+
+def _run(
+    command: list[str], log: Path, environment: dict[str, str], on_progress: Callable[[Progress], None]
+) -> int:
+    """Run the command to its end, its progress going to `on_progress` and everything else to the log."""
+    with (
+        log.open("wb") as log_file,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            env=environment,
+            text=True,
+        ) as process,
+    ):
+        try:
+            for line in process.stdout or ():
+                if line.startswith("{"):
+                    on_progress(Progress.model_validate_json(line))
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode
+
+
+def _reason(returncode: int, log: Path) -> str:
+    """Why a trainer failed, from its exit code and the last telling line of its log."""
+    if returncode == -signal.SIGKILL:
+        return "it was killed, probably because the machine ran out of memory"
+    if returncode < 0:
+        return f"it was stopped by {signal.Signals(-returncode).name}"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    raised = [line for line in lines if _EXCEPTION_LINE.match(line)]
+    if raised:
+        # Our own errors are sentences already; for the others the type is half of the message.
+        return raised[-1].removeprefix("rstar_core.errors.TrainingError: ").rstrip(".")
+    return lines[-1].rstrip(".") if lines else f"it ended with exit code {returncode} and said nothing"

@@ -1,0 +1,178 @@
+"""Training of the process preference model with TRL: `python -m infra.training.ppm job.json`.
+
+The policy's next-token head gives way to a linear head whose output goes through tanh
+(`infra.ppm.step_scores`); the loss is that of the paper's equation 4, each group of pairs counting once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from trl import RewardConfig, RewardTrainer
+
+from infra.ppm import step_scores
+from infra.tokens import choose_pad_id
+from infra.training.examples import PairExample, encode_pair, read_rows, split_pairs
+from infra.training.job import PairRow, PpmJob
+from infra.training.session import LengthSortedBatches, Reporter, begin, finish, trainer_settings
+from rstar_core.errors import TrainingError
+
+
+def pair_losses(positive: torch.Tensor, negative: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """-w log sigmoid(r_positive - r_negative) of each pair, of scores in [-1, 1] (paper, equation 4)."""
+    return -weight * torch.nn.functional.logsigmoid(positive - negative)
+
+
+def collate(examples: list[dict[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
+    """A batch of pairs in which a sequence that several pairs share is encoded once.
+
+    The 2 x 2 pairs of a step have 4 sequences, not 8. Right padding.
+    """
+    rows: dict[tuple[int, ...], int] = {}
+    sides = {
+        side: torch.tensor(
+            [rows.setdefault(tuple(example[f"{side}_ids"]), len(rows)) for example in examples]
+        )
+        for side in ("positive", "negative")
+    }
+    longest = max(map(len, rows))
+    return {
+        "input_ids": torch.tensor([[*ids, *[pad_id] * (longest - len(ids))] for ids in rows]),
+        "attention_mask": torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids in rows]),
+        "weight": torch.tensor([example["weight"] for example in examples]),
+        **sides,
+    }
+
+
+class StepPairTrainer(RewardTrainer):  # type: ignore[misc]  # trl is untyped
+    """TRL's reward trainer with tanh scores, weights, and groups that stay together."""
+
+    loss_is_scaled_for_ga = True  # `compute_loss` divides by the weight of the whole global batch
+
+    def __init__(self, *, order: LengthSortedBatches, **arguments: Any) -> None:  # noqa: ANN401
+        super().__init__(**arguments)
+        self._order = order
+
+    def _get_train_sampler(self, _: Any = None) -> LengthSortedBatches:  # noqa: ANN401
+        return self._order
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:  # noqa: ANN401
+        return dataset  # already token ids, and never too long
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        total = torch.stack([batch["weight"].sum() for batch in batch_samples]).sum().to(device)
+        return self.accelerator.gather(total).sum()  # type: ignore[no-any-return]
+
+    def compute_loss(
+        self,
+        model: Any,  # noqa: ANN401
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Weighted loss of a micro-batch as its share of the global batch's; with the margins if asked."""
+        logits = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).logits
+        scores = step_scores(logits.squeeze(-1).float())
+        positive, negative = scores[inputs["positive"]], scores[inputs["negative"]]
+        losses = pair_losses(positive, negative, inputs["weight"])
+        if num_items_in_batch is None:
+            loss = losses.sum() / inputs["weight"].sum()
+        else:  # data parallelism averages gradients over processes; this sum is over all of them
+            loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        if model.training:
+            tokens = self.accelerator.gather(inputs["attention_mask"].sum()).sum().item()
+            self._total_train_tokens += tokens
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return (loss, positive - negative) if return_outputs else loss
+
+    def prediction_step(
+        self,
+        model: Any,  # noqa: ANN401
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,  # noqa: ARG002  # the signature is transformers'
+        ignore_keys: list[str] | None = None,  # noqa: ARG002
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The margins of an evaluation batch, gathered by the base class over batches and processes."""
+        with torch.no_grad():
+            loss, margins = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
+        return loss, margins, torch.ones_like(margins)
+
+
+def _pair_metrics(prediction: Any) -> dict[str, float]:  # noqa: ANN401
+    margins = prediction.predictions
+    return {"pair_accuracy": float((margins > 0).mean()), "mean_margin": float(margins.mean())}
+
+
+def load_classifier(job: PpmJob, pad_id: int) -> Any:  # noqa: ANN401
+    """The policy with a scalar head of zeros: before it has learnt anything it calls every step neutral.
+
+    A random head would begin by ranking steps by chance (logits of SmolLM2-135M: standard deviation 0.6),
+    and a short training has to undo that first.
+    """
+    model = AutoModelForSequenceClassification.from_pretrained(
+        job.base_model, num_labels=1, dtype=torch.float32
+    )
+    torch.nn.init.zeros_(model.score.weight)
+    model.config.pad_token_id = pad_id
+    return model
+
+
+def _dataset(examples: list[PairExample]) -> Dataset:
+    names = ("positive_ids", "negative_ids", "weight")
+    return Dataset.from_list([{name: getattr(example, name) for name in names} for example in examples])
+
+
+def main() -> None:
+    """Train as the job says and leave the model beside it."""
+    began = time.monotonic()
+    job, folder, stream = begin()
+    if not isinstance(job, PpmJob):
+        raise TrainingError("This trainer takes a ppm job.")
+    tokenizer = AutoTokenizer.from_pretrained(job.base_model)
+    pad_id = choose_pad_id(tokenizer)
+    tokenizer.pad_token_id = pad_id
+    tokenizer.model_max_length = job.config.max_length  # saved, so that scoring cuts where training did
+    train_rows, eval_rows = split_pairs(read_rows(job.dataset, PairRow), job.config.eval_fraction)
+    train, held_out = (
+        [encode_pair(tokenizer, row, job.config.max_length) for row in rows]
+        for rows in (train_rows, eval_rows)
+    )
+    lengths = [max(len(e.positive_ids), len(e.negative_ids)) for e in train]
+    settings = trainer_settings(
+        job.config, folder=folder, seed=job.seed, longest=max(lengths), sequences_per_example=2
+    )
+    reporter = Reporter(stream)
+    trainer = StepPairTrainer(
+        order=LengthSortedBatches(
+            lengths, [e.group for e in train], batch_size=job.config.batch_size, seed=job.seed
+        ),
+        model=load_classifier(job, pad_id),
+        args=RewardConfig(**settings, max_length=None, remove_unused_columns=False),
+        data_collator=lambda examples: collate(examples, pad_id),
+        train_dataset=_dataset(train),
+        eval_dataset=_dataset(held_out) if held_out else None,
+        processing_class=tokenizer,
+        compute_metrics=_pair_metrics,
+        callbacks=[reporter],
+    )
+    trainer.train()
+    measured = trainer.evaluate() if held_out else {}
+    metrics: dict[str, float | None] = {
+        "num_pairs": len(train),
+        "num_groups": len({e.group for e in train}),
+        "num_eval_pairs": len(held_out),
+        "num_eval_problems": len({row.problem_id for row in eval_rows}),
+        "pair_accuracy": measured.get("eval_pair_accuracy"),
+        "mean_margin": measured.get("eval_mean_margin"),
+    }
+    finish(trainer, tokenizer, job=job, folder=folder, reporter=reporter, metrics=metrics, began=began)
+
+
+if __name__ == "__main__":
+    main()

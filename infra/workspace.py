@@ -1,0 +1,50 @@
+"""Where everything of a campaign lies: one folder with the catalog, the data sets, the models, the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.catalog.catalog import Catalog
+from rstar_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rstar_core.config import CampaignConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder of one campaign; all other paths follow from it."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, config: CampaignConfig) -> Workspace:
+        """`{config.root}/{config.name}`.
+
+        Raises:
+            ConfigError: The root is not a local folder.
+        """
+        if "://" in config.root:
+            raise ConfigError(
+                f"root '{config.root}' is not a folder; training needs local files, give a path"
+            )
+        return cls(Path(config.root).expanduser().resolve() / config.name)
+
+    def open_catalog(self, *, read_only: bool = False) -> Catalog:
+        """The campaign's catalog, made if it is missing and may be written."""
+        return Catalog.open(self.root, create=not read_only, read_only=read_only)
+
+    def dataset(self, round_id: int, name: str) -> Path:
+        """File of a training set, for example `datasets/round-1/sft.jsonl`."""
+        return self.root / "datasets" / f"round-{round_id}" / f"{name}.jsonl"
+
+    def model(self, round_id: int, role: str) -> Path:
+        """Directory of a trained model, for example `models/round-1/policy`."""
+        return self.root / "models" / f"round-{round_id}" / role
+
+    @property
+    def report(self) -> Path:
+        """The written report."""
+        return self.root / "report.md"

@@ -1,0 +1,1 @@
+"""Prefect tasks: one retryable unit each, with ids and small models as arguments and results."""

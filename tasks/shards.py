@@ -1,0 +1,173 @@
+"""Shards: the unit of work, of retry and of progress. Each commits once, in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from infra.catalog.rows import ShardRow, ShardStatus
+from infra.evaluation import evaluate_problems
+from infra.models.registry import BASE, base_policy, latest_ppm, round_policy, round_ppm, trained_policy
+from infra.services import open_services
+from infra.synthesis import commit_search, grow_shard
+from infra.workspace import Workspace
+from rstar_core.budget import greedy_search, problems_to_escalate, system2_search
+from rstar_core.config import CampaignConfig
+from rstar_core.errors import ModelError, RstarError
+from rstar_core.types import Split
+from tasks.options import RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infra.catalog.catalog import Catalog
+    from infra.services import PolicySpec
+    from rstar_core.types import Problem
+
+SYSTEM2 = "system2"
+
+
+@task(name="plan-search", cache_policy=NO_CACHE)
+def plan_search(config: CampaignConfig, round_id: int) -> list[str]:
+    """Cut the training problems into shards and return the ids of those that are not done."""
+    with Workspace.of(config).open_catalog() as catalog:
+        ids = [problem.problem_id for problem in catalog.problems(Split.TRAIN)]
+        return _plan(catalog, config, round_id, "search", "search", ids)
+
+
+@task(name="plan-extra", cache_policy=NO_CACHE)
+def plan_extra(config: CampaignConfig, round_id: int) -> list[str]:
+    """Shards of more trees for hard problems: those without a correct trajectory after the search."""
+    if config.rounds[round_id - 1].num_extra_trees == 0:
+        return []
+    with Workspace.of(config).open_catalog() as catalog:
+        planned = catalog.shards(round_id, kind="extra")
+        if planned:  # decided once: what the extra trees find must not change who got them
+            return [row.shard_id for row in planned if row.status != ShardStatus.DONE]
+        found = catalog.trajectories(round_id, kinds=("search",))
+        right = {row.problem_id for row in found if row.correct}
+        tried = [pid for row in catalog.done_shards(round_id, kind="search") for pid in row.problem_ids]
+        hard = problems_to_escalate((pid, int(pid in right), 1) for pid in tried)
+        return _plan(catalog, config, round_id, "extra", "extra", hard)
+
+
+@task(name="plan-evaluation", cache_policy=NO_CACHE)
+def plan_evaluation(config: CampaignConfig, round_id: int, label: str) -> list[str]:
+    """Shards of held-out problems for one label; the ids of those that are not done."""
+    with Workspace.of(config).open_catalog() as catalog:
+        ids = [problem.problem_id for problem in catalog.problems(Split.HELDOUT)]
+        chosen = ids[: config.evaluation.num_problems]
+        return _plan(catalog, config, round_id, f"evaluate:{label}", f"evaluate-{label}", chosen)
+
+
+@task(
+    name="search-shard",
+    task_run_name="search-round-{round_id}-{shard_id}",
+    retries=2,
+    retry_delay_seconds=RETRY_DELAYS_SECONDS,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=retry_if_transient,
+    cache_policy=NO_CACHE,
+)
+def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> str:
+    """Grow the trees of one shard and commit them; returns the shard's id."""
+    settings = config.rounds[round_id - 1]
+    with Workspace.of(config).open_catalog() as catalog:
+        shard, problems = _begin(catalog, round_id, shard_id)
+        indices = (0,) if shard.kind == "search" else range(1, 1 + settings.num_extra_trees)
+        try:
+            ppm = round_ppm(catalog, config, round_id)
+            services = open_services(round_policy(catalog, config, round_id), config.sandbox, ppm)
+            grown = grow_shard(
+                problems,
+                settings.search,
+                services,
+                seed=config.seed,
+                round_id=round_id,
+                tree_indices=indices,
+                stage=shard.kind,
+            )
+        except RstarError as error:
+            catalog.fail_shard(shard, str(error))
+            raise
+        commit_search(catalog, shard, grown, scored=ppm is not None)
+    return shard_id
+
+
+@task(
+    name="evaluate-shard",
+    task_run_name="evaluate-round-{round_id}-{shard_id}",
+    retries=2,
+    retry_delay_seconds=RETRY_DELAYS_SECONDS,
+    retry_jitter_factor=RETRY_JITTER,
+    retry_condition_fn=retry_if_transient,
+    cache_policy=NO_CACHE,
+)
+def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: str) -> str:
+    """Evaluate the held-out problems of one shard under one label; returns the shard's id."""
+    with Workspace.of(config).open_catalog() as catalog:
+        shard, problems = _begin(catalog, round_id, shard_id)
+        search = config.rounds[max(round_id, 1) - 1].search
+        try:
+            system2 = label == SYSTEM2
+            ppm = latest_ppm(catalog, round_id) if system2 else None
+            services = open_services(_evaluated_policy(catalog, config, round_id), config.sandbox, ppm)
+            rows = evaluate_problems(
+                problems,
+                system2_search(search, config.evaluation) if system2 else greedy_search(search),
+                services,
+                shard,
+                label=label,
+                seed=config.seed,
+                num_trees=config.evaluation.num_trees if system2 else 1,
+            )
+        except RstarError as error:
+            catalog.fail_shard(shard, str(error))
+            raise
+        catalog.commit_shard(shard, evaluations=rows)
+    return shard_id
+
+
+def _plan(
+    catalog: Catalog,
+    config: CampaignConfig,
+    round_id: int,
+    kind: str,
+    prefix: str,
+    problem_ids: Sequence[str],
+) -> list[str]:
+    """Write the shards down, if they are not yet, and return the ids of the unfinished ones."""
+    size = config.shard_size
+    parts = [tuple(problem_ids[start : start + size]) for start in range(0, len(problem_ids), size)]
+    catalog.plan_shards(
+        ShardRow(
+            round_id=round_id,
+            shard_id=f"{prefix}-{number:05d}",
+            kind=kind,
+            attempt=0,
+            status=ShardStatus.PENDING,
+            num_problems=len(part),
+            problem_ids=part,
+        )
+        for number, part in enumerate(parts)
+    )
+    return [row.shard_id for row in catalog.missing_shards(round_id, kind=kind)]
+
+
+def _begin(catalog: Catalog, round_id: int, shard_id: str) -> tuple[ShardRow, list[Problem]]:
+    row = catalog.fetch(ShardRow, "round_id = ? AND shard_id = ?", (round_id, shard_id))[0]
+    shard = catalog.start_shard(row)
+    known = {problem.problem_id: problem for problem in catalog.problems()}
+    return shard, [known[problem_id] for problem_id in shard.problem_ids]
+
+
+def _evaluated_policy(catalog: Catalog, config: CampaignConfig, round_id: int) -> PolicySpec:
+    """The policy that a round trained; round 0 is the base model."""
+    if round_id == 0:
+        return base_policy(config)
+    trained = trained_policy(catalog, config, round_id)
+    if trained is None:
+        raise ModelError(f"round {round_id} trained no policy to evaluate ({BASE} is evaluated as round 0)")
+    return trained

@@ -1,0 +1,132 @@
+"""Training: the policy from the base model, the PPM from that round's policy; each at most once a round."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from infra.catalog.round_rows import LineageRow, ModelRow, SftExampleRow, StepPairRow, TrainingCurveRow
+from infra.models.layout import digest_of_weights
+from infra.models.registry import BASE, find_model, trained_id
+from infra.models.resolve import resolve_model
+from infra.progress import progress
+from infra.services import close_models
+from infra.training.datasets import write_pairs, write_sft
+from infra.training.job import PpmJob, SftJob
+from infra.training.launch import run_training
+from infra.workspace import Workspace
+from rstar_core.budget import derive_seed
+from rstar_core.config import CampaignConfig
+from rstar_core.types import Split
+
+if TYPE_CHECKING:
+    from infra.catalog.catalog import Catalog
+    from infra.training.job import Progress, TrainingResult
+
+
+@task(name="train-policy", task_run_name="train-policy-round-{round_id}", cache_policy=NO_CACHE)
+def train_policy(config: CampaignConfig, round_id: int) -> str | None:
+    """Fine-tune the base model on the round's examples; its model id, or None without examples."""
+    sft = config.rounds[round_id - 1].sft
+    model_id = trained_id(round_id, "policy")
+    workspace = Workspace.of(config)
+    with workspace.open_catalog() as catalog:
+        if find_model(catalog, model_id) is not None:
+            return model_id
+        rows = catalog.fetch(SftExampleRow, "round_id = ?", (round_id,), order_by="problem_id, rank")
+        if not rows or sft is None:
+            return None
+    base = resolve_model(config.policy.model)
+    job = SftJob(
+        base_model=base,
+        dataset=write_sft(workspace.dataset(round_id, "sft"), rows),
+        output=workspace.model(round_id, "policy"),
+        seed=derive_seed(config.seed, round_id, "sft"),
+        config=sft,
+    )
+    result = _run(job, f"train policy {round_id}")
+    with workspace.open_catalog() as catalog:
+        _register(catalog, round_id, "policy", BASE, len(rows), result)
+    return model_id
+
+
+@task(name="train-ppm", task_run_name="train-ppm-round-{round_id}", cache_policy=NO_CACHE)
+def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
+    """Train the PPM from the round's policy on the round's pairs; its model id, or None without either."""
+    ppm = config.rounds[round_id - 1].ppm
+    model_id = trained_id(round_id, "ppm")
+    workspace = Workspace.of(config)
+    with workspace.open_catalog() as catalog:
+        if find_model(catalog, model_id) is not None:
+            return model_id
+        policy = find_model(catalog, trained_id(round_id, "policy"))
+        rows = catalog.fetch(
+            StepPairRow, "round_id = ?", (round_id,), order_by="group_id, prefix, positive, negative"
+        )
+        if not rows or ppm is None or policy is None:
+            return None
+        questions = {each.problem_id: each.question for each in catalog.problems(Split.TRAIN)}
+    job = PpmJob(
+        base_model=Path(policy.location),
+        dataset=write_pairs(workspace.dataset(round_id, "pairs"), rows, questions),
+        output=workspace.model(round_id, "ppm"),
+        seed=derive_seed(config.seed, round_id, "ppm"),
+        config=ppm,
+    )
+    result = _run(job, f"train ppm {round_id}")
+    with workspace.open_catalog() as catalog:
+        _register(catalog, round_id, "ppm", policy.model_id, len(rows), result)
+    return model_id
+
+
+def _run(job: SftJob | PpmJob, stage: str) -> TrainingResult:
+    """Run a trainer in its own process, with the memory of this process's models given back first."""
+    close_models()
+    shown = progress()
+    last = 0
+
+    def on_progress(point: Progress) -> None:
+        nonlocal last
+        if last == 0:
+            shown.begin(stage, point.total_steps, "steps")
+        shown.advance(stage, point.step - last, f"loss {point.loss:.3f}")
+        last = point.step
+
+    try:
+        return run_training(job, on_progress=on_progress)
+    finally:
+        shown.end(stage)
+
+
+def _register(
+    catalog: Catalog, round_id: int, role: str, base_model: str, num_examples: int, result: TrainingResult
+) -> None:
+    """Curve and lineage first, the model last: a model that the catalog names is complete."""
+    model_id = trained_id(round_id, role)
+    curve = [
+        TrainingCurveRow(round_id, role, each.step, each.epoch, each.loss, each.learning_rate, {})
+        for each in result.curve
+    ]
+    catalog.replace_round(TrainingCurveRow, round_id, curve, role=role)
+    dataset = f"round-{round_id}/{'sft_examples' if role == 'policy' else 'step_pairs'}"
+    lineage = [
+        LineageRow(model_id, base_model, "started_from", round_id),
+        LineageRow(model_id, dataset, "trained_on", round_id),
+    ]
+    catalog.replace_round(LineageRow, round_id, lineage, child=model_id)
+    model = ModelRow(
+        model_id=model_id,
+        round_id=round_id,
+        role=role,
+        base_model=base_model,
+        location=str(result.model_dir),
+        digest=digest_of_weights(result.model_dir),
+        metrics={**result.metrics, "tokens_per_second": result.tokens_per_second, "seconds": result.seconds},
+        num_examples=num_examples,
+        created_at=datetime.now(UTC),
+    )
+    catalog.replace_round(ModelRow, round_id, [model], role=role)

@@ -1,0 +1,227 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.training import PpmJob, SftJob, run_training
+from rstar_core.config import PpmConfig, SftConfig
+from rstar_core.errors import TrainingError
+from rstar_core.prompts import END_OF_CODE, END_OF_STEP, answer_step, output_block, question_piece
+from rstar_core.requests import Score
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def policy_dir(tmp_path_factory):
+    from infra.training.tiny import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("policy"))
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def sft_rows(count=16):
+    return [
+        {
+            "problem_id": f"p{i}",
+            "pieces": [question_piece(f"What is {i} + 1?")],
+            "completion_pieces": [
+                f"a = {i} + 1\n{END_OF_STEP}\n",
+                f"print(a)\n{END_OF_CODE}\n" + output_block(str(i + 1)),
+                answer_step(str(i + 1)),
+            ],
+        }
+        for i in range(count)
+    ]
+
+
+def pair_rows(count=24):
+    return [
+        {
+            "problem_id": f"p{i}",
+            "group": f"p{i}:1",
+            "prefix_pieces": [question_piece(f"What is {i} + 1?")],
+            "positive_pieces": [positive],
+            "negative_pieces": [negative],
+            "weight": 0.25,
+            "depth": 1,
+            "final": False,
+        }
+        for i in range(count)
+        for positive in (f"a = {i} + 1\n", f"b = {i} + 1\n")
+        for negative in (f"a = {i} - 1\n", f"c = {i} * 1\n")
+    ]
+
+
+def sft_job(policy_dir, folder, **changes):
+    settings = {
+        "num_epochs": 6,
+        "learning_rate": 1e-2,
+        "batch_size": 8,
+        "micro_batch_size": 4,
+        "max_length": 512,
+    }
+    return SftJob(
+        base_model=policy_dir,
+        dataset=write_rows(folder / "sft.jsonl", sft_rows()),
+        output=folder / "policy-r1",
+        seed=1,
+        config=SftConfig(**{**settings, **changes}),
+    )
+
+
+def test_fine_tuning_lowers_the_loss_and_its_model_loads_again(policy_dir, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    told = []
+    job = sft_job(policy_dir, tmp_path)
+    result = run_training(job, on_progress=told.append)
+    assert len(result.curve) == len(told) == told[-1].total_steps == 12
+    assert result.curve[-1].loss < result.curve[0].loss - 1
+    assert result.metrics["num_examples"] == 16
+    assert result.metrics["num_dropped_too_long"] == 0
+    assert result.tokens_per_second > 0
+    model = AutoModelForCausalLM.from_pretrained(result.model_dir)
+    assert str(model.dtype) == "torch.float32"
+    assert AutoTokenizer.from_pretrained(result.model_dir).eos_token == "<|im_end|>"
+    assert run_training(job) == result
+
+
+def test_a_preference_model_learns_and_is_served_as_it_was_trained(policy_dir, tmp_path):
+    from infra.ppm import TransformersScorer
+
+    job = PpmJob(
+        base_model=policy_dir,
+        dataset=write_rows(tmp_path / "pairs.jsonl", pair_rows()),
+        output=tmp_path / "ppm-r1",
+        seed=1,
+        config=PpmConfig(
+            num_epochs=12,
+            learning_rate=1e-2,
+            batch_size=16,
+            micro_batch_size=4,
+            max_length=128,
+            eval_fraction=0.25,
+        ),
+    )
+    result = run_training(job)
+    assert result.curve[0].loss == pytest.approx(0.693147, abs=1e-4)  # all scores are 0 at the start
+    assert result.curve[-1].loss < 0.4
+    assert result.metrics["num_pairs"] + result.metrics["num_eval_pairs"] == 96
+    assert result.metrics["pair_accuracy"] > 0.9
+    assert result.metrics["mean_margin"] > 0.5
+    scorer = TransformersScorer(result.model_dir)
+    try:
+        asked = Score(question="What is 99 + 1?", steps=(), candidates=("a = 99 + 1\n", "a = 99 - 1\n"))
+        good, bad = scorer.score_batch([asked])[0]
+    finally:
+        scorer.close()
+    assert 1 >= good > bad >= -1
+
+
+def test_the_loss_on_a_cpu_is_that_of_trl(policy_dir, tmp_path):
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig as TrlConfig
+    from trl import SFTTrainer
+
+    from infra.training.examples import encode_sft
+    from infra.training.job import SftRow
+    from infra.training.session import LengthSortedBatches
+    from infra.training.sft import PolicyTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(policy_dir)
+    tokenizer.pad_token_id = 0
+    examples = [encode_sft(tokenizer, SftRow.model_validate(row)) for row in sft_rows(12)[8:]]
+    rows = [{"input_ids": example.input_ids, "labels": example.labels} for example in examples]
+    trainer = PolicyTrainer(
+        order=LengthSortedBatches([1] * 4, list("abcd"), batch_size=4, seed=0),
+        model=AutoModelForCausalLM.from_pretrained(policy_dir, dtype=torch.float32),
+        args=TrlConfig(
+            output_dir=str(tmp_path),
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    trainer.model.train()
+    batch, count = trainer.data_collator(rows), torch.tensor(100)
+    ours = trainer.compute_loss(trainer.model, batch, num_items_in_batch=count)
+    theirs = SFTTrainer.compute_loss(trainer, trainer.model, dict(batch), num_items_in_batch=count)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    accuracies = trainer._metrics["train"]["mean_token_accuracy"]
+    assert accuracies[0] == pytest.approx(accuracies[1])
+
+
+def test_without_held_out_problems_the_accuracy_is_unknown_and_not_zero(policy_dir, tmp_path):
+    job = PpmJob(
+        base_model=policy_dir,
+        dataset=write_rows(tmp_path / "pairs.jsonl", pair_rows(1)),
+        output=tmp_path / "ppm-r1",
+        seed=1,
+        config=PpmConfig(learning_rate=1e-3, batch_size=16, eval_fraction=0.0),
+    )
+    metrics = run_training(job).metrics
+    assert metrics["pair_accuracy"] is None
+    assert metrics["num_eval_pairs"] == 0
+
+
+def test_a_failure_inside_the_trainer_is_a_sentence(policy_dir, tmp_path):
+    with pytest.raises(TrainingError, match="All 16 examples are longer than max_length = 64 tokens; see"):
+        run_training(sft_job(policy_dir, tmp_path, max_length=64))
+
+
+def test_a_trainer_does_not_outlive_the_process_that_started_it(policy_dir, tmp_path):
+    job = sft_job(policy_dir, tmp_path, num_epochs=100_000)
+    job_file = tmp_path / "copy.json"
+    job_file.write_text(job.model_dump_json())
+    program = (
+        "import sys, pathlib; from infra.training import *; "
+        "job = SftJob.model_validate_json(pathlib.Path(sys.argv[1]).read_bytes()); "
+        "run_training(job, on_progress=lambda p: print(p.step, flush=True))"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(job_file)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    parent.stdout.readline()
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    parent.kill()
+    parent.communicate()
+    assert len(children) == 1
+    deadline = time.monotonic() + 10
+    while running(children[0]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running(children[0])
+
+
+def running(process_id):
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif("RSTAR_TEST_MODEL" not in os.environ, reason="RSTAR_TEST_MODEL names no model directory")
+def test_the_real_model_learns_from_two_examples_in_two_steps(tmp_path):
+    job = SftJob(
+        base_model=Path(os.environ["RSTAR_TEST_MODEL"]),
+        dataset=write_rows(tmp_path / "sft.jsonl", sft_rows(2)),
+        output=tmp_path / "policy-r1",
+        seed=1,
+        config=SftConfig(num_epochs=2, learning_rate=2e-4, batch_size=2, micro_batch_size=2),
+    )
+    result = run_training(job)
+    assert result.curve[-1].loss < result.curve[0].loss

@@ -1,0 +1,117 @@
+import sys
+
+import pytest
+
+from infra.training import SftJob, run_training
+from infra.training.job import RECORD_FILE, TrainingRecord
+from rstar_core.config import SftConfig
+from rstar_core.errors import TrainingError
+
+PROGRESS = (
+    '{"step": 1, "epoch": 1.0, "loss": 2.5, "learning_rate": 0.1, '
+    '"total_steps": 1, "tokens": 10, "seconds": 0.5}'
+)
+SUCCESS = f"""
+print("chatter of a library")
+print('{PROGRESS}', flush=True)
+record = {{"job": json.loads(job_file.read_text()), "curve": [], "metrics": {{"pair_accuracy": None}},
+          "seconds": 1.5, "tokens_per_second": 20.0}}
+(job_file.parent / "{RECORD_FILE}").write_text(json.dumps(record))
+"""
+
+
+@pytest.fixture
+def job(tmp_path):
+    return SftJob(
+        base_model=tmp_path / "base",
+        dataset=tmp_path / "rows.jsonl",
+        output=tmp_path / "models" / "r1",
+        seed=7,
+        config=SftConfig(),
+    )
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """A command that takes `-m module job.json` and runs the given body instead of training."""
+
+    def write(body):
+        script = tmp_path / "trainer.py"
+        script.write_text(f"import json, os, pathlib, sys\njob_file = pathlib.Path(sys.argv[3])\n{body}\n")
+        return (sys.executable, str(script))
+
+    return write
+
+
+def test_a_run_tells_its_progress_and_leaves_model_and_record(job, trainer):
+    told = []
+    result = run_training(job, on_progress=told.append, launcher=trainer(SUCCESS))
+    assert [(p.step, p.loss, p.tokens) for p in told] == [(1, 2.5, 10)]
+    assert result.model_dir == job.output
+    assert result.metrics == {"pair_accuracy": None}
+    assert result.tokens_per_second == 20.0
+    record = TrainingRecord.model_validate_json((job.output / RECORD_FILE).read_bytes())
+    assert record.job == job
+
+
+def test_a_finished_run_is_returned_at_once(job, trainer):
+    first = run_training(job, launcher=trainer(SUCCESS))
+    assert run_training(job, launcher=("/no/such/trainer",)) == first
+
+
+def test_a_model_of_other_settings_is_never_mistaken_for_this_one(job, trainer):
+    run_training(job, launcher=trainer(SUCCESS))
+    with pytest.raises(TrainingError, match="other settings"):
+        run_training(job.model_copy(update={"seed": 8}))
+
+
+def test_an_output_that_is_no_training_run_is_left_alone(job):
+    job.output.mkdir(parents=True)
+    (job.output / "thesis.txt").write_text("precious")
+    with pytest.raises(TrainingError, match="remove it"):
+        run_training(job)
+    assert (job.output / "thesis.txt").read_text() == "precious"
+
+
+def test_what_a_run_that_was_cut_off_left_does_not_get_into_the_next(job, trainer):
+    partial = job.output.with_name("r1.partial")
+    partial.mkdir(parents=True)
+    (partial / "half.safetensors").write_text("half")
+    run_training(job, launcher=trainer(SUCCESS))
+    assert not partial.exists()
+    assert not (job.output / "half.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise ValueError('no such layer')", "ValueError: no such layer"),
+        (
+            "from rstar_core.errors import TrainingError\nraise TrainingError('All examples are too long.')",
+            "failed: All examples are too long; see",
+        ),
+        ("os.kill(os.getpid(), 9)", "ran out of memory"),
+        ("os.kill(os.getpid(), 15)", "SIGTERM"),
+        ("sys.exit('the accelerator is on fire')", "the accelerator is on fire"),
+        ("sys.exit(3)", "exit code 3"),
+    ],
+)
+def test_a_failure_is_one_sentence_with_its_cause_and_its_log(job, trainer, body, message):
+    with pytest.raises(TrainingError) as caught:
+        run_training(job, launcher=trainer(body))
+    assert message in str(caught.value)
+    assert str(job.output.with_name("r1.log")) in str(caught.value)
+    assert not job.output.exists()
+
+
+def test_a_trainer_that_leaves_no_record_has_failed(job, trainer):
+    with pytest.raises(TrainingError, match=RECORD_FILE.replace(".", r"\.")):
+        run_training(job, launcher=trainer("pass"))
+
+
+def test_an_exception_of_the_listener_stops_the_trainer(job, trainer):
+    def refuse(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(job, on_progress=refuse, launcher=trainer(SUCCESS + "\nimport time\ntime.sleep(600)"))
