@@ -71,7 +71,7 @@ def markdown(summary: Summary, *, name: str, seed: int) -> str:
     if summary.rise:
         rise = summary.rise
         parts.append(
-            f"From base to {_last_policy(summary.heldout)}: {100 * rise["difference"]:+.1f} points on the "
+            f"From base to {_last_policy(summary.heldout)}: {100 * rise['difference']:+.1f} points on the "
             f"same problems, 95 % interval {100 * rise['low']:+.1f} to {100 * rise['high']:+.1f}.\n"
         )
     parts += ["## Held-out problems by source\n", _family_table(summary)]

@@ -42,7 +42,6 @@ def greedy_search(config: SearchConfig) -> SearchConfig:
     """The policy alone: one greedy solution, as a tree without branches (paper, Table 3, pass@1)."""
     update = {
         "num_candidates": 1,
-        "num_answer_candidates": None,
         "num_rollouts": 1,
         "num_proposals": 1,
         "annotation": "terminal",

@@ -89,8 +89,9 @@ class SearchConfig(Settings):
     """One tree's search; defaults are round 1 of the paper (appendix A.2)."""
 
     num_candidates: int = Field(default=5, ge=1, description="Candidates per step (paper: 5 / 8 / 8 / 16).")
-    num_answer_candidates: int | None = Field(
-        default=None, ge=1, description="Candidates of the answer step; None means num_candidates."
+    answer_step: Literal["policy", "output"] = Field(
+        default="policy",
+        description="Who writes the answer step: the policy (paper), or we, from what was printed.",
     )
     num_rollouts: int = Field(default=8, ge=1, description="Rollouts per problem (paper: 8 / 16 / 16 / 16).")
     max_depth: int = Field(default=16, ge=1, description="Depth limit (paper: 16).")
@@ -159,7 +160,7 @@ class RoundConfig(Settings):
 
     prompt: Literal["bootstrap", "finetuned"] = Field(
         default="finetuned",
-        description="bootstrap: instructions and two worked examples; finetuned: question.",
+        description="bootstrap: instructions and three worked examples; finetuned: question.",
     )
     search: SearchConfig = SearchConfig()
     num_extra_trees: int = Field(default=1, ge=0, description="More trees for hard problems (paper: 1).")

@@ -17,7 +17,6 @@ from rstar_core.prompts import (
     END_OF_CODE,
     END_OF_OUTPUT,
     END_OF_STEP,
-    OUTPUT_START,
     STOP_TAGS,
 )
 from rstar_core.types import Completion, Step, StepKind
@@ -48,7 +47,8 @@ class Malformed:
 def parse_step(completion: Completion, parent: StepKind | None) -> Step | Malformed:
     """Read one completion as the step after a step of kind `parent` (None at the root).
 
-    Text after the first stop tag is ignored: an engine that does not stop at tags loses nothing by it.
+    Text after the first stop tag is ignored: an engine that does not stop at tags loses nothing by it. Code
+    that runs into an `<output>` block without its end tag counts as final: the executor writes the block.
     """
     found = _first_tag(completion.text)
     if found is None:
@@ -63,10 +63,10 @@ def parse_step(completion: Completion, parent: StepKind | None) -> Step | Malfor
         body = body.removeprefix(CODE_START).strip("\n")
     if not body.strip():
         return Malformed(Defect.EMPTY_STEP)
-    if any(mark in body for mark in (OUTPUT_START, END_OF_OUTPUT, ANSWER_START, CODE_START)):
+    if any(mark in body for mark in (END_OF_OUTPUT, ANSWER_START, CODE_START)):
         return Malformed(Defect.FORGED_BLOCK)
-    kind = StepKind.CODE if tag == END_OF_STEP else StepKind.FINAL_CODE
-    return Step(kind=kind, text=f"{body}\n{tag}\n", code=body + "\n")
+    kind, end = (StepKind.CODE, END_OF_STEP) if tag == END_OF_STEP else (StepKind.FINAL_CODE, END_OF_CODE)
+    return Step(kind, f"{body}\n{end}\n", body + "\n")
 
 
 def extract_boxed(text: str) -> str | None:
@@ -96,6 +96,6 @@ def _parse_answer(body: str) -> Step | Malformed:
     answer = extract_boxed(body)
     if not answer:
         return Malformed(Defect.NO_BOXED_ANSWER)
-    if any(mark in body for mark in (OUTPUT_START, END_OF_OUTPUT, END_OF_CODE, CODE_START)):
+    if any(mark in body for mark in (END_OF_OUTPUT, CODE_START)):
         return Malformed(Defect.FORGED_BLOCK)
     return Step(kind=StepKind.ANSWER, text=f"{body}{END_OF_ANSWER}", answer=answer)

@@ -17,7 +17,10 @@ OUTPUT_START = "<output>"
 END_OF_OUTPUT = "<end_of_output>"
 ANSWER_START = "<answer>"
 END_OF_ANSWER = "<end_of_answer>"
-STOP_TAGS = (END_OF_STEP, END_OF_CODE, END_OF_ANSWER)
+STOP_TAGS = (END_OF_STEP, END_OF_CODE, OUTPUT_START, END_OF_ANSWER)
+
+PREAMBLE = "import math\nimport sympy\n"
+"""First lines of every program: part of the prompt, so no candidate has to write them."""
 
 _WORKED_EXAMPLES = (
     (
@@ -36,19 +39,28 @@ _WORKED_EXAMPLES = (
         "29",
     ),
     (
-        "What is the remainder when 2^10 + 5 is divided by 7?",
+        "How many divisors does 60 have?",
         (
-            "# Step 1: compute the number\n"
-            "n = 2**10 + 5\n"
-            f"{END_OF_STEP}\n"
-            "# Step 2: take the remainder\n"
-            "r = n % 7\n"
+            "# Step 1: list the divisors with sympy\n"
+            "divisors = sympy.divisors(60)\n"
             f"{END_OF_STEP}\n"
             "# Now print the final answer\n"
-            "print(r)\n"
+            "print(len(divisors))\n"
             f"{END_OF_CODE}\n"
         ),
-        "0",
+        "12",
+    ),
+    (
+        "In how many ways can 3 of 8 books be chosen?",
+        (
+            "# Step 1: count the choices with math\n"
+            "ways = math.comb(8, 3)\n"
+            f"{END_OF_STEP}\n"
+            "# Now print the final answer\n"
+            "print(ways)\n"
+            f"{END_OF_CODE}\n"
+        ),
+        "56",
     ),
 )
 
@@ -58,6 +70,12 @@ def output_block(stdout: str) -> str:
     return f"{OUTPUT_START}{stdout.rstrip()}{END_OF_OUTPUT}\n"
 
 
+def last_output_line(text: str) -> str:
+    """The last line of the last output block of a step's text."""
+    block = text.rpartition(OUTPUT_START)[2].partition(END_OF_OUTPUT)[0]
+    return block.strip().rpartition("\n")[2].strip()
+
+
 def answer_step(answer: str) -> str:
     """The canonical text of the answer step."""
     return f"{ANSWER_START}The answer is \\boxed{{{answer}}}.{END_OF_ANSWER}"
@@ -65,11 +83,11 @@ def answer_step(answer: str) -> str:
 
 def question_piece(question: str) -> str:
     """The template of a fine-tuned policy: the question alone, up to where the first step begins."""
-    return f"Question: {question.strip()}\nSolution:\n{CODE_START}\n"
+    return f"Question: {question.strip()}\nSolution:\n{CODE_START}\n{PREAMBLE}"
 
 
 def bootstrap_prefix() -> str:
-    """Instructions and two worked examples; identical for every problem, so engines compute it once."""
+    """Instructions and three worked examples; identical for every problem, so engines compute it once."""
     shots = "".join(
         question_piece(question) + code + output_block(answer) + answer_step(answer) + "\n\n"
         for question, code, answer in _WORKED_EXAMPLES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from rstar_core.annotation import initial_q, terminal_value
 from rstar_core.errors import SearchError
 from rstar_core.parsing import Malformed, parse_step
-from rstar_core.prompts import output_block
+from rstar_core.prompts import PREAMBLE, answer_step, last_output_line, output_block
 from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score
 from rstar_core.selection import select_child
 from rstar_core.tree import Node, Terminal, Tree
@@ -127,19 +127,19 @@ def _propose(
     tree: Tree, node: Node, question: str, config: SearchConfig, rng: random.Random
 ) -> Generator[Request, Reply, list[Step]]:
     parent = node.step.kind if node.step else None
-    count = config.num_candidates
-    if parent is StepKind.FINAL_CODE and config.num_answer_candidates is not None:
-        count = config.num_answer_candidates
+    if node.step is not None and parent is StepKind.FINAL_CODE and config.answer_step == "output":
+        answer = last_output_line(node.step.text)
+        return [Step(StepKind.ANSWER, answer_step(answer), answer=answer)]
     request = Propose(
         question=question,
         steps=tuple(step.text for step in tree.steps(node)),
-        num_candidates=count,
+        num_candidates=config.num_candidates,
         seed=rng.randint(0, _MAX_SEED),
         temperature=config.temperature,
         top_p=config.top_p,
         max_tokens=config.max_step_tokens,
     )
-    completions = _check((yield request), count, Completion)
+    completions = _check((yield request), config.num_candidates, Completion)
     candidates: dict[str, Step] = {}
     for completion in completions:
         tree.num_tokens += completion.num_tokens
@@ -159,7 +159,7 @@ def _execute(tree: Tree, node: Node, candidates: list[Step]) -> Generator[Reques
     with_code = tuple(step.code for step in candidates if step.kind is not StepKind.ANSWER)
     if not with_code:
         return candidates
-    prefix = "".join(step.code for step in tree.steps(node))
+    prefix = PREAMBLE + "".join(step.code for step in tree.steps(node))
     executions = _check((yield Execute(prefix, with_code)), len(with_code), Execution)
     results = iter(executions)
     survivors = []

@@ -170,7 +170,22 @@ def _load(model_dir: Path, config: PolicyConfig) -> tuple[Any, Any]:
     ).eval()
     if gpu:
         model = model.to("cuda")
-    elif config.quantization == "int8":
+    else:
+        _store_transposed(model)
+    if not gpu and config.quantization == "int8":
         quantize = torch.ao.quantization.quantize_dynamic
         model = quantize(model, {torch.nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
     return model, AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+
+
+def _store_transposed(model: Any) -> None:  # noqa: ANN401  # transformers is untyped
+    """Lay each linear weight out as (in, out) in memory; shapes stay.
+
+    A CPU's matrix product with a few dozen rows then runs 1.2 to 1.7 times faster (docs/log.md).
+    """
+    import torch  # noqa: PLC0415  # as above
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            weight = module.weight.data.t().contiguous().t()
+            module.weight = torch.nn.Parameter(weight, requires_grad=False)
