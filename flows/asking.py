@@ -41,7 +41,7 @@ def print_sql(campaign: Path, query: str, *, as_json: bool) -> None:
 
 def print_models(campaign: Path, *, as_json: bool) -> None:
     """The campaign's models, and those that lie ready on this machine."""
-    pulled = [{"model": each.name, "location": str(each.path)} for each in list_models()]
+    pulled = [{"model": each.name, "location": str(each.path)} for each in list_models() if each.present]
     try:
         with Catalog.open(campaign, read_only=True) as catalog:
             columns, records = catalog.sql(

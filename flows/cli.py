@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.running import DEMO_CONFIG, prepare_environment
+from flows.running import DEMO_CONFIG, prepare_environment, say_stopped
 from rstar_core.errors import RstarError
 
 app = typer.Typer(
@@ -49,8 +49,11 @@ def run(config: ConfigFile, summary: SummaryFile = None, seed: Seed = None, root
 def ingest(config: ConfigFile, root: Root = None) -> None:
     """Read the problem sources of a configuration into its catalog."""
     from flows.ingest import ingest_flow  # noqa: PLC0415 - see the module's docstring
+    from flows.running import session  # noqa: PLC0415 - as above
 
-    counts = ingest_flow(_load(config, None, root))
+    loaded = _load(config, None, root)
+    with session():
+        counts = ingest_flow(loaded)
     print(f"{counts['found']} problems found, {counts['added']} new, {counts['dropped']} rows dropped")
 
 
@@ -63,14 +66,14 @@ def evaluate(
     """Evaluate one model of a campaign on the held-out problems."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
     from flows.evaluate import evaluate_flow, round_of_label  # noqa: PLC0415 - as above
-    from flows.running import displayed  # noqa: PLC0415 - as above
+    from flows.running import session  # noqa: PLC0415 - as above
     from infra.services import close_services  # noqa: PLC0415 - as above
     from infra.workspace import Workspace  # noqa: PLC0415 - as above
 
     loaded = _load(config, None, root)
     round_id = round_of_label(label, len(loaded.rounds))
     try:
-        with displayed():
+        with session():
             evaluate_flow(loaded, round_id, label)
     finally:
         close_services()
@@ -112,8 +115,8 @@ def shards(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
 
 @app.command("exec")
 def execute(
-    timeout_seconds: Annotated[float, typer.Option(help="Limit of one program.")] = 5.0,
-    memory_mb: Annotated[int, typer.Option(help="Memory of one program.")] = 512,
+    timeout_seconds: Annotated[float, typer.Option(help="Limit of one program.", min=0.001)] = 5.0,
+    memory_mb: Annotated[int, typer.Option(help="Memory of one program.", min=64)] = 512,
     workers: Annotated[int, typer.Option(help="Programs at a time.", min=1)] = 2,
 ) -> None:
     """Run programs from standard input in the sandbox: JSON lines in, JSON lines out, in order."""
@@ -186,9 +189,10 @@ def main() -> None:
     except RstarError as error:
         print(f"rstar: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("rstar: stopped; the same command goes on with what is missing", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # typer's word for an interrupt
+            say_stopped()
+        raise
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _sandbox() -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    pulled = [model.name for model in list_models()]
+    pulled = [model.name for model in list_models() if model.present]
     detail = f"{', '.join(pulled)} in {default_cache_dir()}" if pulled else "none; run: rstar models pull"
     yield Check("models", bool(pulled), False, detail)
 

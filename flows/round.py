@@ -11,7 +11,7 @@ from flows.stages import recorded_stage, run_shards, shard_threads
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import RoundRow, ShardRow
 from infra.configuration import config_hash
-from infra.models.registry import round_policy, round_ppm
+from infra.models.registry import round_policy, round_ppm, trained_id
 from infra.services import open_services, policy_stats
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
@@ -28,8 +28,12 @@ from tasks.train import train_policy, train_ppm
 )
 def round_flow(config: CampaignConfig, round_id: int) -> str | None:
     """Run what is missing of a round; returns the id of the policy it trained, or None."""
+    shard_ids = plan_search(config, round_id)
+    if not shard_ids and _is_done(config, round_id):
+        policy_id = trained_id(round_id, "policy")
+        return policy_id if policy_id in _models(config, round_id) else None
     _mark(config, round_id, "running")
-    search_stage(config, round_id, "search", plan_search(config, round_id))
+    search_stage(config, round_id, "search", shard_ids)
     search_stage(config, round_id, "extra", plan_extra(config, round_id))
     with recorded_stage(config, round_id, "select") as detail:
         detail["examples"] = select_trajectories(config, round_id)
@@ -77,6 +81,13 @@ def search_stage(config: CampaignConfig, round_id: int, stage: str, shard_ids: l
 def _models(config: CampaignConfig, round_id: int) -> set[str]:
     with Workspace.of(config).open_catalog() as catalog:
         return {row.model_id for row in catalog.fetch(ModelRow, "round_id = ?", (round_id,))}
+
+
+def _is_done(config: CampaignConfig, round_id: int) -> bool:
+    """Whether an earlier run finished this round with the same settings."""
+    with Workspace.of(config).open_catalog() as catalog:
+        rows = catalog.fetch(RoundRow, "round_id = ? AND status = 'done'", (round_id,))
+    return bool(rows) and rows[0].config_hash == config_hash(config)
 
 
 def _mark(config: CampaignConfig, round_id: int, status: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,23 +15,30 @@ from typing import TYPE_CHECKING, Any
 from flows.console import console, make_display
 from infra.memory import PeakMemory
 from infra.progress import show_on
+from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from infra.engines.base import Closable
     from rstar_core.config import CampaignConfig
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO_CONFIG = PROJECT / "configs" / "demo.toml"
+_GRACE_SECONDS = 5.0
+_SERVER_START_SECONDS = 120  # 8 on a quiet machine; Prefect's own limit of 20 is too short for a loaded one
+_said_stopped = threading.Event()
 
 
 def prepare_environment() -> None:
     """Defaults that have to be in place before Prefect and torch are imported; what is set already stays.
 
-    Nothing phones home, Prefect's own log stays quiet because the display says the same, and OpenMP threads
-    sleep while they wait: spinning ones make decoding up to 6 times slower as soon as the sandbox wants a
-    core (docs/log.md).
+    Nothing phones home. Prefect's own log goes to its server alone: the display says the same, and a known
+    error is one sentence, not a traceback. OpenMP threads sleep while they wait: spinning ones make decoding
+    up to 6 times slower as soon as the sandbox wants a core (docs/log.md).
     """
+    if "PREFECT_LOGGING_LEVEL" not in os.environ:  # whoever sets it wants to see it
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     defaults = {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_LEVEL": "ERROR",
@@ -48,8 +58,10 @@ def run_campaign(config: CampaignConfig, summary_file: Path | None) -> None:
     """Run what is missing of a campaign, show its report, and write its summary."""
     from flows.campaign import campaign_flow  # noqa: PLC0415 - Prefect takes a second to import
 
+    if summary_file is not None:
+        _make_folder_of(summary_file)  # a mistake in its path shows now, not after hours
     started = time.perf_counter()
-    with PeakMemory() as memory, displayed():
+    with PeakMemory() as memory, session():
         report = campaign_flow(config)
     seconds = time.perf_counter() - started
     show_report(report)
@@ -74,15 +86,88 @@ def write_summary(config: CampaignConfig, path: Path, seconds: float, peak_memor
     with Workspace.of(config).open_catalog(read_only=True) as catalog:
         summary: dict[str, Any] = summarise(catalog).as_json()
     summary.update(seconds=seconds, peak_memory_mb=peak_memory_mb)
-    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    try:
+        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the summary cannot be written to {path}: {error.strerror}") from error
 
 
 @contextmanager
-def displayed() -> Iterator[None]:
-    """Show progress on this terminal meanwhile."""
+def session() -> Iterator[None]:
+    """Flows may run meanwhile: progress is shown on this terminal, and Ctrl-C ends them within seconds.
+
+    Prefect answers an interrupt only when the shards that are running have ended. After a grace time, or at
+    the second Ctrl-C, the process ends hard: like a power cut, that loses only what was not committed.
+    """
+
+    def interrupt(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, lambda *_: _end_now(display))
+        timer = threading.Timer(_GRACE_SECONDS, _end_now, [display])
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    _start_temporary_server()
     display = make_display()
     show_on(display)
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+    except RuntimeError as error:
+        if "reach API" not in str(error):
+            raise
+        raise ConfigError(
+            f"Prefect's server does not answer ({error}); start it, or unset PREFECT_API_URL for a brief one"
+        ) from error
     finally:
+        signal.signal(signal.SIGINT, before)
         display.close()
+
+
+def say_stopped() -> None:
+    """Tell once that the run was interrupted and how it goes on."""
+    if not _said_stopped.is_set():
+        _said_stopped.set()
+        print("rstar: stopped; the same command goes on with what is missing", file=sys.stderr, flush=True)
+
+
+def _start_temporary_server() -> None:
+    """Start Prefect's own temporary server, if no other is set, deaf to Ctrl-C.
+
+    A terminal sends Ctrl-C to every process of the command; without its server Prefect then tries for
+    minutes to reach it. The server is stopped when this process ends.
+    """
+    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415 - takes a second to import
+    from prefect.settings import (  # noqa: PLC0415 - as above
+        PREFECT_API_URL,
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
+    )
+
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits the mask
+    try:
+        SubprocessASGIServer().start(timeout=_SERVER_START_SECONDS)
+    except RuntimeError as error:
+        raise ConfigError(f"Prefect's temporary server does not start: {error}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _end_now(display: Closable) -> None:
+    import psutil  # noqa: PLC0415 - kept off the path of --help
+
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    display.close()  # a terminal gets its cursor back
+    say_stopped()
+    os._exit(130)
+
+
+def _make_folder_of(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {path.parent} for the summary cannot be made: {error.strerror}"
+        ) from error

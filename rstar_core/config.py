@@ -31,7 +31,7 @@ class BuiltinSource(Settings):
     )
     num_problems: int = Field(default=64, ge=1, description="Problems in all, spread evenly over families.")
     seed: int = Field(
-        default=0, ge=0, description="Seeds that differ modulo 17 never share a problem; the splits never do."
+        default=0, ge=0, description="Added to the campaign's seed. The splits never share a problem."
     )
 
 
@@ -160,7 +160,7 @@ class RoundConfig(Settings):
 
     prompt: Literal["bootstrap", "finetuned"] = Field(
         default="finetuned",
-        description="bootstrap: instructions and three worked examples; finetuned: question.",
+        description="bootstrap: instructions and two worked examples; finetuned: question.",
     )
     search: SearchConfig = SearchConfig()
     num_extra_trees: int = Field(default=1, ge=0, description="More trees for hard problems (paper: 1).")

@@ -73,7 +73,11 @@ def _leads_to(tree: Tree, *, correct: bool) -> set[int]:
 
 
 def _distinct(found: Sequence[Trajectory]) -> list[Trajectory]:
-    return list({trajectory.text: trajectory for trajectory in reversed(found)}.values())[::-1]
+    """The first of each text, in order."""
+    first: dict[str, Trajectory] = {}
+    for trajectory in found:
+        first.setdefault(trajectory.text, trajectory)
+    return list(first.values())
 
 
 def _sibling_pair(

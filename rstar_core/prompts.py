@@ -17,6 +17,15 @@ OUTPUT_START = "<output>"
 END_OF_OUTPUT = "<end_of_output>"
 ANSWER_START = "<answer>"
 END_OF_ANSWER = "<end_of_answer>"
+ALL_TAGS = (
+    CODE_START,
+    END_OF_STEP,
+    END_OF_CODE,
+    OUTPUT_START,
+    END_OF_OUTPUT,
+    ANSWER_START,
+    END_OF_ANSWER,
+)
 STOP_TAGS = (END_OF_STEP, END_OF_CODE, OUTPUT_START, END_OF_ANSWER)
 
 PREAMBLE = "import math\nimport sympy\n"
@@ -39,28 +48,16 @@ _WORKED_EXAMPLES = (
         "29",
     ),
     (
-        "How many divisors does 60 have?",
+        "What is the remainder when 2^10 + 5 is divided by 7?",
         (
-            "# Step 1: list the divisors with sympy\n"
-            "divisors = sympy.divisors(60)\n"
+            "# Step 1: compute the number\n"
+            "n = 2**10 + 5\n"
             f"{END_OF_STEP}\n"
             "# Now print the final answer\n"
-            "print(len(divisors))\n"
+            "print(n % 7)\n"
             f"{END_OF_CODE}\n"
         ),
-        "12",
-    ),
-    (
-        "In how many ways can 3 of 8 books be chosen?",
-        (
-            "# Step 1: count the choices with math\n"
-            "ways = math.comb(8, 3)\n"
-            f"{END_OF_STEP}\n"
-            "# Now print the final answer\n"
-            "print(ways)\n"
-            f"{END_OF_CODE}\n"
-        ),
-        "56",
+        "0",
     ),
 )
 
@@ -87,7 +84,7 @@ def question_piece(question: str) -> str:
 
 
 def bootstrap_prefix() -> str:
-    """Instructions and three worked examples; identical for every problem, so engines compute it once."""
+    """Instructions and two worked examples; identical for every problem, so engines compute it once."""
     shots = "".join(
         question_piece(question) + code + output_block(answer) + answer_step(answer) + "\n\n"
         for question, code, answer in _WORKED_EXAMPLES

@@ -7,12 +7,13 @@ evaluate, backup.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from rstar_core.annotation import initial_q, terminal_value
 from rstar_core.errors import SearchError
 from rstar_core.parsing import Malformed, parse_step
-from rstar_core.prompts import PREAMBLE, answer_step, last_output_line, output_block
+from rstar_core.prompts import ALL_TAGS, PREAMBLE, answer_step, last_output_line, output_block
 from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score
 from rstar_core.selection import select_child
 from rstar_core.tree import Node, Terminal, Tree
@@ -87,7 +88,8 @@ def expand(
 ) -> Generator[Request, Reply, None]:
     """Give `node` children, or close it as a dead end if no candidate survives `num_proposals` attempts."""
     node.expanded = True
-    for _ in range(config.num_proposals):
+    written = _answer_is_written(node, config)
+    for _ in range(1 if written else config.num_proposals):
         candidates = yield from _propose(tree, node, question, config, rng)
         survivors = yield from _execute(tree, node, candidates)
         verdicts, survivors = yield from _grade(tree, survivors, reference)
@@ -127,7 +129,7 @@ def _propose(
     tree: Tree, node: Node, question: str, config: SearchConfig, rng: random.Random
 ) -> Generator[Request, Reply, list[Step]]:
     parent = node.step.kind if node.step else None
-    if node.step is not None and parent is StepKind.FINAL_CODE and config.answer_step == "output":
+    if node.step is not None and _answer_is_written(node, config):
         answer = last_output_line(node.step.text)
         return [Step(StepKind.ANSWER, answer_step(answer), answer=answer)]
     request = Propose(
@@ -154,6 +156,12 @@ def _propose(
     return list(candidates.values())
 
 
+def _answer_is_written(node: Node, config: SearchConfig) -> bool:
+    """Whether the next step is the answer that we write from the program's output."""
+    final = node.step is not None and node.step.kind is StepKind.FINAL_CODE
+    return final and config.answer_step == "output"
+
+
 def _execute(tree: Tree, node: Node, candidates: list[Step]) -> Generator[Request, Reply, list[Step]]:
     """Keep the candidates whose code runs; a final one also has to print something."""
     with_code = tuple(step.code for step in candidates if step.kind is not StepKind.ANSWER)
@@ -171,6 +179,8 @@ def _execute(tree: Tree, node: Node, candidates: list[Step]) -> Generator[Reques
             tree.drops[f"code_{execution.status}"] += 1
         elif not execution.stdout.strip():
             tree.drops["no_output"] += 1
+        elif any(tag in execution.stdout for tag in ALL_TAGS):
+            tree.drops["tag_in_output"] += 1  # a program must not write the solution's structure
         else:
             text = step.text + output_block(execution.stdout)
             survivors.append(Step(step.kind, text, step.code))
@@ -211,5 +221,9 @@ def _check(reply: Reply, count: int, kind: type[ReplyT]) -> tuple[ReplyT, ...]:
     if len(reply) != count or not all(isinstance(item, kind) for item in reply):
         raise SearchError(
             f"a driver sent {len(reply)} values where {count} of {kind.__name__} were asked for"
+        )
+    if kind is float and not all(math.isfinite(cast("float", item)) for item in reply):
+        raise SearchError(
+            "the PPM gave a score that is not a number; train it again with a lower learning rate"
         )
     return cast("tuple[ReplyT, ...]", reply)

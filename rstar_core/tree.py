@@ -40,7 +40,7 @@ class Node:
         q_sum: q(s), the prior plus the sum of the back-propagated terminal values.
         expanded: Whether candidates were asked for.
         terminal: Why it ends a rollout, or None.
-        closed: Whether nothing below it can ever reach an answer.
+        closed: Whether it is a dead end, or all its children are closed.
         correct: For an answer, whether the answer check accepted it; None without a reference.
     """
 

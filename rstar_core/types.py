@@ -183,7 +183,7 @@ class StepPair:
         negative_q: Q of the worse side.
         depth: Depth of the compared step; 1 is the first step.
         final: Whether whole trajectories are compared (the relaxed rule of the answer step).
-        weight: 1 / (number of positives × number of negatives) of the group.
+        weight: 1 / (pairs of the group), which is 1 / (positives × negatives) where all of them differ in Q.
     """
 
     problem_id: str

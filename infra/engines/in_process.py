@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rstar_core.config import PolicyConfig
     from rstar_core.requests import Propose
 
-_TAIL_TOKENS = 12
+_TAIL_TOKENS = 24  # enough for the longest tag in a byte-level vocabulary
 _MEBIBYTE = 1 << 20
 
 
@@ -137,7 +137,7 @@ class InProcessPolicy:
         self._futures.clear()
         while not self._inbox.empty():
             item = self._inbox.get_nowait()
-            if item is not None:
+            if item is not None and item[1].set_running_or_notify_cancel():
                 item[1].set_exception(EngineError(message))
 
     def _stops(self, tokens: Sequence[int]) -> bool:

@@ -10,7 +10,7 @@ import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rstar_core.requests import Propose
 
 _ATTEMPTS = 5
+_SLOT_POLL_SECONDS = 0.02
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -43,6 +44,7 @@ class OpenAIPolicy:
         self._url = config.base_url.rstrip("/")
         key = os.environ.get(config.api_key_env)
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._tls = httpx.create_ssl_context()  # 50 ms of CPU, so once and not per request
         self._slots = threading.Semaphore(config.max_concurrency)
         self._lock = threading.Lock()
         self._stats = EngineStats()
@@ -67,7 +69,9 @@ class OpenAIPolicy:
             "stop": list(STOP_TAGS),
             "include_stop_str_in_output": True,
         }
-        await asyncio.to_thread(self._slots.acquire)
+        # Requests of many event loops share the slots: neither asyncio's primitives nor a waiting thread fit.
+        while not self._slots.acquire(blocking=False):  # noqa: ASYNC110  # see above
+            await asyncio.sleep(_SLOT_POLL_SECONDS)
         self._begin()
         try:
             reply = await self._post(body)
@@ -83,14 +87,16 @@ class OpenAIPolicy:
     def close(self) -> None:
         """Nothing is held between requests."""
 
-    async def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def _post(self, body: dict[str, Any]) -> httpx.Response:
         """One request, tried again while its failure is one that can pass."""
         failure = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0.5, 1.5) * 2 ** (attempt - 1))  # noqa: S311 - jitter
             try:
-                async with httpx.AsyncClient(timeout=self._config.timeout_seconds) as client:
+                async with httpx.AsyncClient(
+                    timeout=self._config.timeout_seconds, verify=self._tls
+                ) as client:
                     response = await client.post(f"{self._url}/completions", json=body, headers=self._headers)
             except httpx.HTTPError as error:
                 failure = f"{type(error).__name__} {error}".strip()
@@ -103,31 +109,40 @@ class OpenAIPolicy:
                     f"the server at {self._url} refused a request for model '{body['model']}' "
                     f"with status {response.status_code}: {response.text[:300]}"
                 )
-            return cast("dict[str, Any]", response.json())
+            return response
         raise EngineUnavailableError(
             f"the server at {self._url} did not answer after {_ATTEMPTS} attempts ({failure}); "
             "check that it runs and rerun the same command"
         )
 
-    def _read(self, reply: dict[str, Any], count: int) -> tuple[Completion, ...]:
-        choices = sorted(reply.get("choices", []), key=lambda choice: choice["index"])
-        if len(choices) != count:
-            raise EngineError(f"the server at {self._url} sent {len(choices)} choices instead of {count}")
-        usage = reply.get("usage") or {}
-        total = int(usage.get("completion_tokens", 0))
-        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+    def _read(self, response: httpx.Response, count: int) -> tuple[Completion, ...]:
+        try:
+            reply = response.json()
+            choices = sorted(reply["choices"], key=lambda choice: choice["index"])
+            texts = [_with_tag(choice) for choice in choices]
+            finished = [choice.get("finish_reason") == "stop" for choice in choices]
+            usage = reply.get("usage") or {}
+            total = int(usage.get("completion_tokens", 0))
+            prompt = int(usage.get("prompt_tokens", 0))
+            cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EngineError(
+                f"the server at {self._url} answered {response.text[:200]!r}, which is no list of completions"
+            ) from error
+        if len(texts) != count:
+            raise EngineError(f"the server at {self._url} sent {len(texts)} choices instead of {count}")
         with self._lock:
             old = self._stats
             self._stats = EngineStats(
                 old.generated_tokens + total,
-                old.prompt_tokens + int(usage.get("prompt_tokens", 0)) - cached,
+                old.prompt_tokens + prompt - cached,
                 old.reused_tokens + cached,
                 old.busy_seconds,
             )
         share, rest = divmod(total, count)  # the server counts tokens of all choices together
         return tuple(
-            Completion(_with_tag(choice), share + (index < rest), choice.get("finish_reason") == "stop")
-            for index, choice in enumerate(choices)
+            Completion(text, share + (index < rest), ended)
+            for index, (text, ended) in enumerate(zip(texts, finished, strict=True))
         )
 
     def _begin(self) -> None:

@@ -48,7 +48,7 @@ def sample(logits: Tensor, u: Tensor, temperatures: Tensor, top_p: Tensor) -> Te
     before = probabilities.cumsum(-1) - probabilities
     nucleus = torch.where(before < top_p.unsqueeze(-1), probabilities, 0.0)
     cumulative = nucleus.cumsum(-1)
-    target = u.unsqueeze(-1) * cumulative[:, -1:]
+    target = u.clamp_max(1 - 2**-24).unsqueeze(-1) * cumulative[:, -1:]  # float32 rounds the last u up to 1
     choice = (cumulative <= target).sum(-1, keepdim=True).clamp_max(values.shape[-1] - 1)
     choice = torch.where(temperatures.unsqueeze(-1) > 0, choice, 0)
     return indices.gather(-1, choice).squeeze(-1)

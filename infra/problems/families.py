@@ -126,6 +126,13 @@ _TABLE = (
         wording.primes_between,
     ),
     Family(
+        "gcd_many",
+        Tier.OLYMPIAD,
+        "gcd",
+        {"min_numbers": 3, "max_numbers": 5, "min_value": 20, "max_value": 900},
+        wording.greatest_common_divisor,
+    ),
+    Family(
         "lcm_many",
         Tier.OLYMPIAD,
         "lcm",

@@ -85,6 +85,7 @@ SOLVERS = {
     "fraction_simplification": lambda question: Fraction(*numbers(question)),
     "gcd": lambda question: math.gcd(*numbers(question)),
     "lcm": lambda question: math.lcm(*numbers(question)),
+    "gcd_many": lambda question: math.gcd(*numbers(question)),
     "lcm_many": lambda question: math.lcm(*numbers(question)),
     "largest_prime_factor": lambda question: max(prime_factors(*numbers(question))),
     "prime_factor_sum": lambda question: sum(prime_factors(*numbers(question))),

@@ -1,4 +1,4 @@
-"""A world of plain functions that answers what a search asks, and one whose replies depend on a seed alone."""
+"""Plain functions that answer what a search asks, and a world whose replies depend on a seed alone."""
 
 import hashlib
 import random

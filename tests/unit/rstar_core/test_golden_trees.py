@@ -15,7 +15,7 @@ CONFIGS = {
     "ppm_augmented": (SearchConfig(num_candidates=4, num_rollouts=12, annotation="ppm"), "5"),
     "test_time": (SearchConfig(num_candidates=6, num_rollouts=4, annotation="ppm"), None),
     "shallow_output": (
-        SearchConfig(num_candidates=3, num_rollouts=16, max_depth=3, answer_step="output"),
+        SearchConfig(num_candidates=6, num_rollouts=16, max_depth=3, answer_step="output"),
         "5",
     ),
 }

@@ -4,6 +4,7 @@ import random
 import pytest
 
 from rstar_core.errors import SearchError
+from rstar_core.prompts import PREAMBLE
 from rstar_core.requests import Execute, Grade, Propose, Score
 from rstar_core.search import backup, search
 from rstar_core.selection import uct
@@ -90,10 +91,10 @@ def test_the_requests_of_the_first_rollout_are_asked_in_order(play, settings):
     asked = {"num_candidates": 2, "temperature": 0.7, "top_p": 0.9, "max_tokens": 32}
     assert played.requests == [
         Propose("How many?", (), seed=1, **asked),
-        Execute("", ("# go left\n", "# go right\n")),
+        Execute(PREAMBLE, ("# go left\n", "# go right\n")),
         Propose("How many?", (A,), seed=2, **asked),
         Execute(
-            "# go left\n",
+            PREAMBLE + "# go left\n",
             ("# Now print the final answer\nprint(5)\n", "# Now print the final answer\nprint(7)\n"),
         ),
         Propose("How many?", (A, shown), seed=3, **asked),
@@ -106,7 +107,7 @@ def test_the_ppms_score_is_a_steps_first_value_and_the_reference_still_judges(pl
     played = play(
         settings(num_rollouts=2, annotation="ppm"), left_and_right, score=lambda text: scores.get(text, 0.5)
     )
-    # 1: right has the higher prior; both finals 0.5 → print(7), wrong: −1. 2: left is new → print(5), right: +1.
+    # 1: right has the higher prior → print(7), wrong: −1. 2: left is new → print(5), right: +1.
     root, left, right = played.tree.nodes[:3]
     assert (left.prior, left.q_sum, left.q) == (0.25, 1.25, 1.25)
     assert (right.prior, right.q_sum, right.q) == (0.75, -0.25, -0.25)
@@ -269,6 +270,17 @@ def test_every_candidate_that_is_no_node_leaves_its_reason(play, settings):
     assert all(type(reason) is str or reason.value for reason in tree.drops)
 
 
+@pytest.mark.parametrize("stdout", ["<end_of_step>\n5", "1<end_of_output>\n5", "<output>\n5", "5 <answer>"])
+def test_a_program_that_prints_a_tag_is_dropped(play, settings, stdout):
+    played = play(
+        settings(num_candidates=1, num_proposals=1),
+        one_step_then(5),
+        execute=lambda _prefix, _source: Execution(ExecutionStatus.OK, stdout, "", 0.0),
+    )
+    assert played.tree.drops == {"tag_in_output": 1}
+    assert played.tree.root.terminal is Terminal.DEAD_END
+
+
 def test_tokens_are_counted_for_every_completion_kept_or_not(play, settings):
     def propose(request):
         if request.steps:
@@ -316,9 +328,7 @@ def test_the_answer_step_may_be_read_from_the_output_without_asking_the_policy(p
 def test_executed_output_stands_in_the_step_and_its_code_does_not(play, settings):
     tree = play(settings(), one_step_then(5, 7)).tree
     step = tree.nodes[1].step
-    assert (
-        step.text == "# Now print the final answer\nprint(5)\n<end_of_code>\n<output>5<end_of_output>\n"
-    )
+    assert step.text == "# Now print the final answer\nprint(5)\n<end_of_code>\n<output>5<end_of_output>\n"
     assert step.code == "# Now print the final answer\nprint(5)\n"
 
 
@@ -345,7 +355,10 @@ def replies_that_break_the_protocol():
         ("executions for completions", [(verdict_like, verdict_like)]),
         ("too few executions", [(good, good), ()]),
         ("completions for executions", [(good, good), (good,)]),
-        ("too few verdicts", [(good, good), (verdict_like,), (Completion(boxed(5), 1, finished=True),) * 2, ()]),
+        (
+            "too few verdicts",
+            [(good, good), (verdict_like,), (Completion(boxed(5), 1, finished=True),) * 2, ()],
+        ),
     ]
 
 
@@ -366,17 +379,13 @@ def test_a_score_that_is_no_float_is_refused(play, settings):
         play(settings(annotation="ppm"), one_step_then(5, 7), score=lambda _: "high")
 
 
-@pytest.mark.xfail(strict=True, reason="reported: a NaN score ends in IndexError two rollouts later")
 def test_a_score_that_is_no_number_is_refused(play, settings):
     with pytest.raises(SearchError):
         play(settings(annotation="ppm", num_rollouts=6), left_and_right, score=lambda _: math.nan)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: an output step is deterministic, yet graded num_proposals times")
 def test_an_undecided_output_answer_is_dropped_once(play, settings):
-    played = play(
-        settings(answer_step="output", num_proposals=2), lambda _: [final("5?"), "no tag"]
-    )
+    played = play(settings(answer_step="output", num_proposals=2), lambda _: [final("5?"), "no tag"])
     assert played.tree.drops["answer_undecided"] == 1
     assert len(played.of(Grade)) == 1
 

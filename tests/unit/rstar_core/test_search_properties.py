@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -74,9 +75,7 @@ def test_the_structure_of_any_tree_holds(world, config, reference, percent_bad, 
         path = tree.path(node)
         assert path[0] is tree.root
         assert [each.depth for each in path] == list(range(node.depth + 1))
-        assert all(
-            child.parent == parent.index for parent, child in zip(path[:-1], path[1:], strict=True)
-        )
+        assert all(child.parent == parent.index for parent, child in pairwise(path))
         assert node.depth <= config.max_depth + 1
         texts = [child.step.text for child in tree.children(node)]
         assert len(set(texts)) == len(texts)

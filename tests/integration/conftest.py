@@ -1,0 +1,176 @@
+"""Whole campaigns on parts that are real but small: a scripted policy, a model of 30,000 weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.running import prepare_environment
+
+prepare_environment()  # before anything imports Prefect, as the command line does
+
+PROJECT = Path(__file__).parents[2]
+
+TRAIN = """num_epochs = 1
+learning_rate = 1e-3
+batch_size = 8
+max_length = 512
+"""
+
+
+@pytest.fixture(scope="session")
+def prefect_server():
+    """Address of one Prefect server for all tests; flows of this process use it too."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield PREFECT_API_URL.value()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    from infra.training.tiny import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session")
+def problem_files(tmp_path_factory):
+    """Questions that only luck answers: the scripted policy prints 0, 1, 2 or 3, and never 7."""
+    folder = tmp_path_factory.mktemp("problems")
+    for name, count, answers in (("gsm", 6, (0, 1, 2, 3)), ("math", 6, (3, 2, 7)), ("held", 8, (0, 1, 2, 3))):
+        rows = [
+            {
+                "question": f"Which number am I thinking of, {name} {i}?",
+                "answer": str(answers[i % len(answers)]),
+            }
+            for i in range(count)
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_config(problem_files, tiny_model):
+    """A function that writes a campaign's configuration under a folder and returns the file."""
+
+    def write(folder, *, rounds=1, rollouts=6, ppm=True, heldout=True, engine="scripted", model=tiny_model):
+        search = f"[rounds.search]\nnum_candidates = 4\nnum_rollouts = {rollouts}\nmax_depth = 6\n"
+        parts = [f'name = "small"\nseed = 3\nroot = "{folder / "runs"}"\nshard_size = 5\n']
+        for name, tier in (("gsm", "gsm"), ("math", "math"), ("held", "other")):
+            if name != "held" or heldout:
+                split = "heldout" if name == "held" else "train"
+                path = problem_files / f"{name}.jsonl"
+                parts.append(
+                    f'[[sources]]\nkind = "file"\nname = "{name}"\npath = "{path}"\n'
+                    f'tier = "{tier}"\nsplit = "{split}"\n'
+                )
+        parts.append(f'[policy]\nengine = "{engine}"\nmodel = "{model}"\n')
+        for number in range(1, rounds + 1):
+            annotation = 'annotation = "ppm"\n' if number > 1 and ppm else ""
+            parts.append(f"[[rounds]]\n{search}{annotation}[rounds.sft]\n{TRAIN}")
+            parts.append(f"[rounds.ppm]\n{TRAIN}" if ppm else "")
+        parts.append("[evaluation]\nnum_candidates = 4\nnum_rollouts = 2\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "campaign.toml"
+        file.write_text("".join(parts))
+        return file
+
+    return write
+
+
+class CommandLine:
+    """The `rstar` command as a user starts it: another process."""
+
+    def __init__(self, **environment):
+        self._environment = {**os.environ, "COLUMNS": "200", "OMP_WAIT_POLICY": "PASSIVE", **environment}
+
+    def start(self, *arguments):
+        """A running command, the leader of its own process group."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            cwd=PROJECT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __call__(self, *arguments, text="", timeout=280):
+        return subprocess.run(
+            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+            cwd=PROJECT,
+            env=self._environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def answer(self, *arguments, text=""):
+        """What a command that must succeed printed."""
+        done = self(*arguments, text=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def complaint(self, *arguments, text=""):
+        """The one sentence of a command that must fail with a known error."""
+        done = self(*arguments, text=text)
+        assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        complaints = [line for line in done.stderr.splitlines() if line.startswith("rstar: ")]
+        assert len(complaints) == 1, done.stderr
+        assert done.stderr.splitlines()[-1] == complaints[0]
+        return complaints[0]
+
+
+@pytest.fixture
+def cli():
+    """The command line as it comes; flows start Prefect's temporary server, which takes some 10 s."""
+    return CommandLine()
+
+
+@pytest.fixture
+def served_cli(prefect_server):
+    """The command line with the tests' Prefect server."""
+    return CommandLine(PREFECT_API_URL=prefect_server)
+
+
+@pytest.fixture
+def end_abruptly():
+    """A function that ends a running command by a signal and sees that nothing it started lives on."""
+
+    def end(process, number=signal.SIGKILL, *, group=True):
+        family = psutil.Process(process.pid).children(recursive=True)
+        if group:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
+        _, errors = process.communicate(timeout=60)
+        deadline = time.monotonic() + 20
+        while (living := [each for each in family if _lives(each)]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not living, f"these outlived the command: {[each.cmdline() for each in living]}"
+        return errors
+
+    return end
+
+
+def _lives(process):
+    try:
+        return process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return False

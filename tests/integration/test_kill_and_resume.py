@@ -1,0 +1,245 @@
+"""A campaign that was killed in every stage has the same facts as one that nobody touched."""
+
+import json
+import shutil
+import signal
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from infra.catalog.catalog import Catalog
+from infra.catalog.round_rows import (
+    EvaluationRow,
+    LineageRow,
+    ModelRow,
+    SftExampleRow,
+    StageRow,
+    StepPairRow,
+    TrainingCurveRow,
+)
+from infra.catalog.rows import (
+    DropRow,
+    NodeRow,
+    ProblemRow,
+    RoundRow,
+    ShardRow,
+    ShardStatus,
+    TrajectoryRow,
+    TreeRow,
+)
+from rstar_core.errors import CatalogError
+
+pytestmark = pytest.mark.timeout(1200)
+
+TABLES = (
+    *(ProblemRow, RoundRow, ShardRow, TreeRow, NodeRow, TrajectoryRow, DropRow, StepPairRow, SftExampleRow),
+    *(ModelRow, TrainingCurveRow, EvaluationRow, LineageRow),
+)
+CHANCE = {"seconds", "attempt", "metrics"} | {"added_at", "started_at", "finished_at", "created_at"}
+"""Columns that clocks and kills may change."""
+PLACE = {"location", "config", "config_hash", "ppm_model"}
+"""Columns that name the campaign's folder."""
+
+
+class Watcher:
+    """What the test sees of a campaign from outside, while another process writes it."""
+
+    def __init__(self, root):
+        self.root = root
+        self._catalog = None
+
+    def close(self):
+        if self._catalog is not None:
+            self._catalog.close()
+            self._catalog = None
+
+    def has_begun(self, kind):
+        return any(row.attempt > 0 for row in self.rows(ShardRow) if row.kind == kind)
+
+    def has_one_done(self, kind):
+        return any(row.status == ShardStatus.DONE for row in self.rows(ShardRow) if row.kind == kind)
+
+    def has_ended(self, kind):
+        rows = [row for row in self.rows(ShardRow) if row.kind == kind]
+        return bool(rows) and all(row.status == ShardStatus.DONE for row in rows)
+
+    def has_stage(self, name):
+        return any(row.stage == name for row in self.rows(StageRow))
+
+    def trains(self, role):
+        folder = self.root / "models" / "round-1"
+        return (folder / f"{role}.partial" / "job.json").exists() or self.has_model(role)
+
+    def has_model(self, role):
+        return (self.root / "models" / "round-1" / role).exists()
+
+    def rows(self, table):
+        """Rows of a table; none as long as there is no catalog."""
+        try:
+            if self._catalog is None:
+                self._catalog = Catalog.open(self.root, read_only=True)
+            return self._catalog.fetch(table)
+        except CatalogError:
+            self.close()
+            return []
+
+
+# Where the run is killed, in the order of the stages: a moment, how much later, and how. Each moment stays true
+# once it has come, so that a slow test process misses none.
+WALK = (
+    ("catalog is made", lambda seen: (seen.root / "catalog.sqlite").exists(), 0, signal.SIGKILL),
+    ("base is evaluated", lambda seen: seen.has_begun("evaluate:base"), 0, signal.SIGINT),
+    ("search has begun", lambda seen: seen.has_begun("search"), 0.3, signal.SIGKILL),
+    ("search is partly done", lambda seen: seen.has_one_done("search"), 0, signal.SIGKILL),
+    ("search is done", lambda seen: seen.has_ended("search"), 0, signal.SIGKILL),
+    ("extra trees are done", lambda seen: seen.has_stage("extra"), 0, signal.SIGKILL),
+    ("examples are selected", lambda seen: bool(seen.rows(SftExampleRow)), 0, signal.SIGKILL),
+    ("policy is trained", lambda seen: seen.trains("policy"), 3, signal.SIGKILL),
+    ("policy is there", lambda seen: seen.has_model("policy"), 0, signal.SIGKILL),
+    ("ppm is trained", lambda seen: seen.trains("ppm"), 3, signal.SIGKILL),
+    ("policy is evaluated", lambda seen: seen.has_begun("evaluate:r1"), 0, signal.SIGKILL),
+    ("system 2 is evaluated", lambda seen: seen.has_begun("evaluate:system2"), 0.5, signal.SIGKILL),
+)
+MUST_BE_IN_THE_MIDDLE = {"catalog is made", "search has begun", "policy is trained", "ppm is trained"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, write_config):
+    """Folder for the campaign that nobody kills."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_config(folder)
+    return folder
+
+
+def test_questions_are_answered_while_another_process_writes(undisturbed, served_cli):
+    root = undisturbed / "runs" / "small"
+    run = served_cli.start("run", undisturbed / "campaign.toml", "--summary", undisturbed / "summary.json")
+    wait_until(run, Watcher(root), lambda seen: seen.has_begun("search"))
+    rows = json.loads(served_cli.answer("coverage", "--campaign", root, "--json"))
+    assert all(set(row) == {"round", "tier", "problems", "solved", "coverage"} for row in rows)
+    served_cli.answer("sql", "--campaign", root, "from coverage")
+    served_cli.answer("shards", "--campaign", root)
+    assert run.poll() is None, "the run was over before the questions were answered"
+    _, errors = run.communicate(timeout=280)
+    assert run.returncode == 0, errors
+    assert {
+        "heldout",
+        "coverage",
+        "stages",
+        "seconds",
+        "tokens_per_second",
+        "busy_share",
+        "peak_memory_mb",
+    } <= {*json.loads((undisturbed / "summary.json").read_text())}
+
+
+def test_a_campaign_killed_in_every_stage_has_the_same_facts(
+    tmp_path, write_config, undisturbed, served_cli, end_abruptly
+):
+    config, root = write_config(tmp_path), tmp_path / "runs" / "small"
+    done_before = {}
+    caught = set()
+    for name, moment, later, number in WALK:
+        run = served_cli.start("run", config)
+        seen = Watcher(root)
+        wait_until(run, seen, moment)
+        time.sleep(later)
+        assert run.poll() is None, f"the run ended before it could be killed when {name}: {run.communicate()}"
+        errors = end_abruptly(run, number, group=name != "ppm is trained")
+        if number == signal.SIGINT:
+            assert run.returncode == 130, errors
+            assert errors.splitlines()[-1].startswith("rstar: stopped; the same command goes on")
+            assert "Traceback" not in errors
+        seen.close()
+        if is_unfinished(name, seen):
+            caught.add(name)
+        done = {(row.round_id, row.shard_id): row for row in seen.rows(ShardRow) if row.status == "done"}
+        assert done_before.items() <= done.items(), f"a finished shard was done again before {name}"
+        done_before = done
+        seen.close()
+    assert caught >= MUST_BE_IN_THE_MIDDLE
+    served_cli.answer("run", config)
+    compare(root, undisturbed / "runs" / "small")
+
+
+def test_ctrl_c_in_a_terminal_ends_a_long_search_within_seconds(tmp_path, write_config, cli, end_abruptly):
+    """A terminal sends it to the whole group, Prefect's temporary server included."""
+    root = tmp_path / "runs" / "small"
+    run = cli.start("run", write_config(tmp_path, rollouts=2000, heldout=False))
+    seen = Watcher(root)
+    wait_until(run, seen, lambda seen: seen.has_begun("search"))
+    started = time.monotonic()
+    errors = end_abruptly(run, signal.SIGINT)
+    assert time.monotonic() - started < 20
+    assert run.returncode == 130, errors
+    assert errors.splitlines()[-1] == "rstar: stopped; the same command goes on with what is missing"
+    assert "Traceback" not in errors
+    assert not seen.rows(TreeRow)
+    assert {row.status for row in seen.rows(ShardRow)} == {"running"}
+    seen.close()
+
+
+def test_a_lost_model_folder_is_a_sentence_and_not_a_traceback(undisturbed, tmp_path, served_cli):
+    """Somebody tidied up: the catalog names a PPM that is gone."""
+    copy = tmp_path / "runs"
+    shutil.copytree(undisturbed / "runs", copy)
+    with Catalog.open(copy / "small") as catalog:
+        location = Path(catalog.fetch(ModelRow, "role = 'ppm'")[0].location)
+        shards = catalog.shards(1, kind="evaluate:system2")
+        assert shards
+        catalog.fail_shard(catalog.start_shard(shards[0]), "made to run again by a test")
+    hidden = location.with_name("hidden")
+    location.rename(hidden)
+    try:
+        complaint = served_cli.complaint("run", undisturbed / "campaign.toml", "--root", copy)
+    finally:
+        hidden.rename(location)
+    assert str(location) in complaint
+
+
+def wait_until(run, seen, moment):
+    """Wait for the moment; fail if the run ends or takes minutes before it comes."""
+    deadline = time.monotonic() + 240
+    try:
+        while not moment(seen):
+            assert run.poll() is None, f"the run ended too soon: {run.communicate()}"
+            assert time.monotonic() < deadline, "the moment never came"
+            time.sleep(0.01)
+    finally:
+        seen.close()
+
+
+def is_unfinished(name, seen):
+    """Whether the stage in which the run was killed was not over."""
+    over = {
+        "catalog is made": lambda: bool(seen.rows(ShardRow)),
+        "base is evaluated": lambda: seen.has_ended("evaluate:base"),
+        "search has begun": lambda: seen.has_ended("search"),
+        "search is partly done": lambda: seen.has_ended("search"),
+        "search is done": lambda: seen.has_stage("search"),
+        "extra trees are done": lambda: seen.has_stage("select"),
+        "examples are selected": lambda: seen.has_stage("pairs"),
+        "policy is trained": lambda: seen.has_model("policy"),
+        "policy is there": lambda: any(row.role == "policy" for row in seen.rows(ModelRow)),
+        "ppm is trained": lambda: seen.has_model("ppm"),
+        "policy is evaluated": lambda: seen.has_ended("evaluate:r1"),
+        "system 2 is evaluated": lambda: seen.has_ended("evaluate:system2"),
+    }
+    return not over[name]()
+
+
+def compare(one, other):
+    """The same rows in every table, as often, in all columns that neither clock nor folder decides."""
+    with Catalog.open(one, read_only=True) as left, Catalog.open(other, read_only=True) as right:
+        for table in TABLES:
+            assert facts(left, table) == facts(right, table), f"{table.TABLE} differs"
+        assert left.coverage() == right.coverage()
+        assert left.coverage(by="source") == right.coverage(by="source")
+
+
+def facts(catalog, table):
+    """Rows as sorted text. The drops at ingest name files; their number and reasons count."""
+    names = [field.name for field in fields(table) if field.name not in CHANCE | PLACE]
+    return sorted(repr([getattr(row, name) for name in names]) for row in catalog.fetch(table))
