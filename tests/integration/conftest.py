@@ -64,17 +64,18 @@ def problem_files(tmp_path_factory):
 def write_config(problem_files, tiny_model):
     """A function that writes a campaign's configuration under a folder and returns the file."""
 
-    def write(folder, *, rounds=1, rollouts=6, ppm=True, heldout=True, engine="scripted", model=tiny_model):
-        search = f"[rounds.search]\nnum_candidates = 4\nnum_rollouts = {rollouts}\nmax_depth = 6\n"
-        parts = [f'name = "small"\nseed = 3\nroot = "{folder / "runs"}"\nshard_size = 5\n']
+    def write(folder, *, rounds=1, ppm=True, shard_size=5, model=tiny_model, engine="scripted", more=0):
+        search = "[rounds.search]\nnum_candidates = 4\nnum_rollouts = 6\nmax_depth = 6\n"
+        parts = [f'name = "small"\nseed = 3\nroot = "{folder / "runs"}"\nshard_size = {shard_size}\n']
         for name, tier in (("gsm", "gsm"), ("math", "math"), ("held", "other")):
-            if name != "held" or heldout:
-                split = "heldout" if name == "held" else "train"
-                path = problem_files / f"{name}.jsonl"
-                parts.append(
-                    f'[[sources]]\nkind = "file"\nname = "{name}"\npath = "{path}"\n'
-                    f'tier = "{tier}"\nsplit = "{split}"\n'
-                )
+            split = "heldout" if name == "held" else "train"
+            path = problem_files / f"{name}.jsonl"
+            parts.append(
+                f'[[sources]]\nkind = "file"\nname = "{name}"\npath = "{path}"\n'
+                f'tier = "{tier}"\nsplit = "{split}"\n'
+            )
+        if more:
+            parts.append(f'[[sources]]\nkind = "builtin"\nnum_problems = {more}\n')
         parts.append(f'[policy]\nengine = "{engine}"\nmodel = "{model}"\n')
         for number in range(1, rounds + 1):
             annotation = 'annotation = "ppm"\n' if number > 1 and ppm else ""
@@ -141,6 +142,12 @@ class CommandLine:
 def cli():
     """The command line as it comes; flows start Prefect's temporary server, which takes some 10 s."""
     return CommandLine()
+
+
+@pytest.fixture
+def cli_with():
+    """A function that gives a command line with other environment variables."""
+    return CommandLine
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from infra.catalog.catalog import Catalog
+from infra.catalog.round_rows import EvaluationRow, StageRow
+from infra.report import markdown, summarise
+
+
+def evaluation(label, problem, correct, source="builtin/gcd"):
+    return EvaluationRow(
+        round_id=0 if label == "base" else 2,
+        label=label,
+        shard_id=None,
+        problem_id=problem,
+        source=source,
+        tier="math",
+        correct=correct,
+        answer="1",
+        num_trajectories=1,
+        num_tokens=10,
+        seconds=1.0,
+    )
+
+
+@pytest.fixture
+def summary(tmp_path):
+    with Catalog.open(tmp_path, create=True) as catalog:
+        base = [evaluation("base", f"p{i}", correct=i < 1) for i in range(4)]
+        last = [evaluation("r2", f"p{i}", correct=i < 3) for i in range(4)]
+        catalog.replace_round(EvaluationRow, 0, base)
+        catalog.replace_round(EvaluationRow, 2, last)
+        detail = {"wall_seconds": 10.0, "busy_seconds": 9.0, "generated_tokens": 2000}
+        catalog.replace_round(StageRow, 1, [StageRow(1, "search", 11.0, detail, datetime.now(UTC))])
+        return summarise(catalog)
+
+
+def test_the_rise_is_measured_on_the_same_problems(summary):
+    assert summary.rise is not None
+    assert summary.rise["difference"] == pytest.approx(0.5)
+    assert summary.rise["low"] < 0.5 < summary.rise["high"]
+
+
+def test_speed_and_busy_share_come_from_the_search_stages(summary):
+    assert summary.tokens_per_second == pytest.approx(200.0)
+    assert summary.busy_share == pytest.approx(0.9)
+
+
+def test_the_summary_has_the_fields_of_the_contract(summary):
+    assert summary.as_json().keys() >= {"heldout", "coverage", "stages", "tokens_per_second", "busy_share"}
+    assert summary.heldout["base"].keys() == {"correct", "n", "pass_at_1", "low", "high"}
+    assert list(summary.heldout) == ["base", "r2"]
+
+
+def test_the_report_shows_every_label_and_family(summary):
+    text = markdown(summary, name="demo", seed=1)
+    assert "| r2 | 3 | 4 | 75.0 % |" in text
+    assert "| builtin/gcd | 1/4 | 3/4 |" in text
+    assert "+50.0 points" in text
+
+
+def test_an_empty_catalog_has_an_empty_summary(tmp_path):
+    with Catalog.open(tmp_path, create=True) as catalog:
+        summary = summarise(catalog)
+    assert summary.rise is None
+    assert summary.tokens_per_second is None
+    assert markdown(summary, name="demo", seed=1).startswith("# Campaign demo")
