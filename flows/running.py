@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,11 +157,14 @@ def _start_temporary_server() -> None:
 def _end_now(display: Closable) -> None:
     import psutil  # noqa: PLC0415 - kept off the path of --help
 
-    for child in psutil.Process().children(recursive=True):
-        child.kill()
-    display.close()  # a terminal gets its cursor back
-    say_stopped()
-    os._exit(130)
+    try:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # sandboxed programs come and go
+                child.kill()
+        display.close()  # a terminal gets its cursor back
+        say_stopped()
+    finally:
+        os._exit(130)
 
 
 def _make_folder_of(path: Path) -> None:

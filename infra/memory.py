@@ -11,12 +11,12 @@ _MEBIBYTE = 1 << 20
 
 
 class PeakMemory:
-    """Samples the proportional set size of this process tree twice a second while it is open.
+    """Samples the proportional set size of this process tree every two seconds while it is open.
 
     Proportional, because forked interpreters share most of their pages and would be counted twice.
     """
 
-    def __init__(self, interval_seconds: float = 0.5) -> None:
+    def __init__(self, interval_seconds: float = 2.0) -> None:
         self.peak_mb = 0.0
         self._interval = interval_seconds
         self._stop = threading.Event()

@@ -95,10 +95,11 @@ class CommandLine:
 
     def __init__(self, **environment):
         self._environment = {**os.environ, "COLUMNS": "200", "OMP_WAIT_POLICY": "PASSIVE", **environment}
+        self._started = []
 
     def start(self, *arguments):
         """A running command, the leader of its own process group."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *map(str, arguments)],
             cwd=PROJECT,
             env=self._environment,
@@ -108,6 +109,15 @@ class CommandLine:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self):
+        """End what a failed test left running."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
     def __call__(self, *arguments, text="", timeout=280):
         return subprocess.run(
@@ -141,7 +151,9 @@ class CommandLine:
 @pytest.fixture
 def cli():
     """The command line as it comes; flows start Prefect's temporary server, which takes some 10 s."""
-    return CommandLine()
+    command_line = CommandLine()
+    yield command_line
+    command_line.close()
 
 
 @pytest.fixture
@@ -153,7 +165,9 @@ def cli_with():
 @pytest.fixture
 def served_cli(prefect_server):
     """The command line with the tests' Prefect server."""
-    return CommandLine(PREFECT_API_URL=prefect_server)
+    command_line = CommandLine(PREFECT_API_URL=prefect_server)
+    yield command_line
+    command_line.close()
 
 
 @pytest.fixture

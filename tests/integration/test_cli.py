@@ -225,10 +225,10 @@ def test_a_full_disk_is_a_sentence_and_the_run_goes_on_when_there_is_room(
     fill(filler)
     complaint = served_cli.complaint("run", config, "--root", small_disk)
     assert "full" in complaint or "space" in complaint
+    filler.unlink()
     with Catalog.open(small_disk / "small", read_only=True) as catalog:
         assert len(catalog.fetch(ProblemRow)) == 20
         assert not catalog.fetch(TreeRow)
-    filler.unlink()
     served_cli.answer("run", config, "--root", small_disk)
     with Catalog.open(small_disk / "small", read_only=True) as catalog:
         assert {row.status for row in catalog.fetch(ShardRow)} == {"done"}

@@ -18,7 +18,7 @@ import infra.catalog.catalog
 from infra.catalog import Catalog, NodeRow, ShardRow, TreeRow
 from rstar_core.errors import CatalogError
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def rows(shard_id, text="x"):
