@@ -34,7 +34,7 @@ demo: setup
 	@$(RSTAR) demo $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@RSTAR_TEST_MODEL=$(RSTAR_MODEL_DIR)/smollm2-135m-instruct $(BIN)/python -m pytest $(ARGS)
 
 unit: $(STAMP)
 	@$(BIN)/python -m pytest tests/unit $(ARGS)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO_CONFIG = PROJECT / "configs" / "demo.toml"
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE_SECONDS = 5.0
 _SERVER_START_SECONDS = 120  # 8 on a quiet machine; Prefect's own limit of 20 is too short for a loaded one
 _said_stopped = threading.Event()
@@ -96,22 +97,26 @@ def write_summary(config: CampaignConfig, path: Path, seconds: float, peak_memor
 def session() -> Iterator[None]:
     """Flows may run meanwhile: progress is shown on this terminal, and Ctrl-C ends them within seconds.
 
-    Prefect answers an interrupt only when the shards that are running have ended. After a grace time, or at
-    the second Ctrl-C, the process ends hard: like a power cut, that loses only what was not committed.
+    So do `kill` and a closed terminal, which would otherwise leave Prefect's temporary server behind. Prefect
+    answers an interrupt only when the shards that are running have ended: after a grace time, or at the second
+    Ctrl-C, the process ends hard. Like a power cut, that loses only what was not committed.
     """
+    display = make_display()
+    show_on(display)
 
     def interrupt(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, lambda *_: _end_now(display))
+        for number in handled:
+            signal.signal(number, lambda *_: _end_now(display))
         timer = threading.Timer(_GRACE_SECONDS, _end_now, [display])
         timer.daemon = True
         timer.start()
         raise KeyboardInterrupt
 
-    _start_temporary_server()
-    display = make_display()
-    show_on(display)
-    before = signal.signal(signal.SIGINT, interrupt)
+    handled = [each for each in _STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]  # as nohup sets it
+    for number in handled:
+        signal.signal(number, interrupt)  # for the rest of this process
     try:
+        _start_temporary_server()
         yield
     except RuntimeError as error:
         if "reach API" not in str(error):
@@ -120,7 +125,6 @@ def session() -> Iterator[None]:
             f"Prefect's server does not answer ({error}); start it, or unset PREFECT_API_URL for a brief one"
         ) from error
     finally:
-        signal.signal(signal.SIGINT, before)
         display.close()
 
 

@@ -163,14 +163,24 @@ def test_a_campaign_killed_in_every_stage_has_the_same_facts(
     compare(root, undisturbed / "runs" / "small")
 
 
-def test_ctrl_c_in_a_terminal_ends_a_long_search_within_seconds(tmp_path, write_config, cli, end_abruptly):
-    """A terminal sends it to the whole group, Prefect's temporary server included."""
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [
+        pytest.param(
+            signal.SIGINT, True, id="Ctrl-C goes to the whole group, Prefect's temporary server too"
+        ),
+        pytest.param(signal.SIGTERM, False, id="kill goes to the command alone"),
+    ],
+)
+def test_a_long_search_can_be_stopped_within_seconds(
+    tmp_path, write_config, cli, end_abruptly, number, group
+):
     root = tmp_path / "runs" / "small"
     run = cli.start("run", write_config(tmp_path, more=1000, shard_size=1012))
     seen = Watcher(root)
     wait_until(run, seen, lambda seen: seen.has_begun("search"))
     started = time.monotonic()
-    errors = end_abruptly(run, signal.SIGINT)
+    errors = end_abruptly(run, number, group=group)
     assert time.monotonic() - started < 20
     assert run.returncode == 130, errors
     assert errors.splitlines()[-1] == "rstar: stopped; the same command goes on with what is missing"
