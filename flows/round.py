@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 from prefect import flow
 
 from flows.stages import recorded_stage, run_shards, shard_threads
+from infra.campaigns import is_done, mark_round, refuse_other_settings
 from infra.catalog.round_rows import ModelRow
-from infra.catalog.rows import RoundRow, ShardRow
-from infra.configuration import config_hash
+from infra.catalog.rows import ShardRow
 from infra.models.registry import round_policy, round_ppm, trained_id
 from infra.services import open_services, policy_stats
 from infra.workspace import Workspace
@@ -28,8 +27,9 @@ from tasks.train import train_policy, train_ppm
 )
 def round_flow(config: CampaignConfig, round_id: int) -> str | None:
     """Run what is missing of a round; returns the id of the policy it trained, or None."""
+    done = _is_done(config, round_id)
     shard_ids = plan_search(config, round_id)
-    if not shard_ids and _is_done(config, round_id):
+    if done and not shard_ids:
         policy_id = trained_id(round_id, "policy")
         return policy_id if policy_id in _models(config, round_id) else None
     _mark(config, round_id, "running")
@@ -84,28 +84,11 @@ def _models(config: CampaignConfig, round_id: int) -> set[str]:
 
 
 def _is_done(config: CampaignConfig, round_id: int) -> bool:
-    """Whether an earlier run finished this round with the same settings."""
     with Workspace.of(config).open_catalog() as catalog:
-        rows = catalog.fetch(RoundRow, "round_id = ? AND status = 'done'", (round_id,))
-    return bool(rows) and rows[0].config_hash == config_hash(config)
+        refuse_other_settings(catalog, config)
+        return is_done(catalog, round_id)
 
 
 def _mark(config: CampaignConfig, round_id: int, status: str) -> None:
-    """Write the round's state down; its start stays the first start."""
     with Workspace.of(config).open_catalog() as catalog:
-        earlier = catalog.fetch(RoundRow, "round_id = ?", (round_id,))
-        now = datetime.now(UTC)
-        ppm = round_ppm(catalog, config, round_id)
-        row = RoundRow(
-            round_id=round_id,
-            campaign=config.name,
-            config=config.model_dump(mode="json"),
-            config_hash=config_hash(config),
-            seed=config.seed,
-            policy_model=round_policy(catalog, config, round_id).model_id,
-            ppm_model=None if ppm is None else str(ppm),
-            status=status,
-            started_at=earlier[0].started_at if earlier else now,
-            finished_at=now if status == "done" else None,
-        )
-        catalog.replace_round(RoundRow, round_id, [row])
+        mark_round(catalog, config, round_id, status)

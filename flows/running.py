@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO_CONFIG = PROJECT / "configs" / "demo.toml"
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP)
 _GRACE_SECONDS = 5.0
 _SERVER_START_SECONDS = 120  # 8 on a quiet machine; Prefect's own limit of 20 is too short for a loaded one
 _said_stopped = threading.Event()
@@ -97,9 +97,9 @@ def write_summary(config: CampaignConfig, path: Path, seconds: float, peak_memor
 def session() -> Iterator[None]:
     """Flows may run meanwhile: progress is shown on this terminal, and Ctrl-C ends them within seconds.
 
-    So do `kill` and a closed terminal, which would otherwise leave Prefect's temporary server behind. Prefect
-    answers an interrupt only when the shards that are running have ended: after a grace time, or at the second
-    Ctrl-C, the process ends hard. Like a power cut, that loses only what was not committed.
+    So does a closed terminal, which would otherwise leave Prefect's temporary server behind. Prefect answers
+    an interrupt only when the running shards have ended: after a grace time, or at the second Ctrl-C, the
+    process ends hard. Like a power cut, that loses only what was not committed. SIGTERM is Prefect's own.
     """
     display = make_display()
     show_on(display)

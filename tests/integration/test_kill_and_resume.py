@@ -93,7 +93,6 @@ WALK = (
     ("base is evaluated", lambda seen: seen.has_begun("evaluate:base"), 0, signal.SIGINT),
     ("search has begun", lambda seen: seen.has_begun("search"), 0.3, signal.SIGKILL),
     ("search is partly done", lambda seen: seen.has_one_done("search"), 0, signal.SIGKILL),
-    ("search is done", lambda seen: seen.has_ended("search"), 0, signal.SIGKILL),
     ("examples are selected", lambda seen: bool(seen.rows(SftExampleRow)), 0, signal.SIGKILL),
     ("policy is trained", lambda seen: seen.trains("policy"), 3, signal.SIGKILL),
     ("policy is there", lambda seen: seen.has_model("policy"), 0, signal.SIGKILL),
@@ -163,24 +162,14 @@ def test_a_campaign_killed_in_every_stage_has_the_same_facts(
     compare(root, undisturbed / "runs" / "small")
 
 
-@pytest.mark.parametrize(
-    ("number", "group"),
-    [
-        pytest.param(
-            signal.SIGINT, True, id="Ctrl-C goes to the whole group, Prefect's temporary server too"
-        ),
-        pytest.param(signal.SIGTERM, False, id="kill goes to the command alone"),
-    ],
-)
-def test_a_long_search_can_be_stopped_within_seconds(
-    tmp_path, write_config, cli, end_abruptly, number, group
-):
+def test_ctrl_c_ends_a_long_search_within_seconds(tmp_path, write_config, cli, end_abruptly):
+    """A terminal sends Ctrl-C to the whole group, Prefect's temporary server included."""
     root = tmp_path / "runs" / "small"
-    run = cli.start("run", write_config(tmp_path, more=1000, shard_size=1012))
+    run = cli.start("run", write_config(tmp_path, more=500, shard_size=512))
     seen = Watcher(root)
     wait_until(run, seen, lambda seen: seen.has_begun("search"))
     started = time.monotonic()
-    errors = end_abruptly(run, number, group=group)
+    errors = end_abruptly(run, signal.SIGINT)
     assert time.monotonic() - started < 20
     assert run.returncode == 130, errors
     assert errors.splitlines()[-1] == "rstar: stopped; the same command goes on with what is missing"
@@ -230,7 +219,6 @@ def is_unfinished(name, seen):
         "base is evaluated": lambda: seen.has_ended("evaluate:base"),
         "search has begun": lambda: seen.has_ended("search"),
         "search is partly done": lambda: seen.has_ended("search"),
-        "search is done": lambda: seen.has_stage("search"),
         "examples are selected": lambda: seen.has_stage("pairs"),
         "policy is trained": lambda: seen.has_model("policy"),
         "policy is there": lambda: any(row.role == "policy" for row in seen.rows(ModelRow)),

@@ -1,0 +1,86 @@
+"""The identity of a campaign in its catalog: which settings its rounds were started with, and their state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from infra.catalog.rows import RoundRow
+from infra.configuration import config_hash
+from infra.models.registry import BASE, round_policy, round_ppm
+from rstar_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from infra.catalog.catalog import Catalog
+    from rstar_core.config import CampaignConfig
+
+BASE_ROUND = 0
+"""The time before round 1: ingest, and the evaluation of the base model."""
+
+_SHARED_SETTINGS = ("seed", "sources", "policy", "bootstrap")
+
+
+def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
+    """Make sure that what is in the catalog was made with these settings; rounds may be added at the end.
+
+    Raises:
+        ConfigError: A setting differs from the one that a round was started with.
+    """
+    now = config.model_dump(mode="json")
+    for row in catalog.fetch(RoundRow, order_by="round_id"):
+        changed = _difference(_identity(row.config, row.round_id), _identity(now, row.round_id))
+        if changed is not None:
+            raise ConfigError(
+                f"the campaign in {catalog.location.root} was started with another {changed}; give another "
+                "--root or name to begin a new campaign, or remove that folder"
+            )
+
+
+def is_done(catalog: Catalog, round_id: int) -> bool:
+    """Whether an earlier run finished this round."""
+    return bool(catalog.fetch(RoundRow, "round_id = ? AND status = 'done'", (round_id,)))
+
+
+def mark_round(catalog: Catalog, config: CampaignConfig, round_id: int, status: str) -> None:
+    """Write a round's state and settings down; its start stays the first start."""
+    earlier = catalog.fetch(RoundRow, "round_id = ?", (round_id,))
+    now = datetime.now(UTC)
+    base = round_id == BASE_ROUND
+    ppm = None if base else round_ppm(catalog, config, round_id)
+    row = RoundRow(
+        round_id=round_id,
+        campaign=config.name,
+        config=config.model_dump(mode="json"),
+        config_hash=config_hash(config),
+        seed=config.seed,
+        policy_model=BASE if base else round_policy(catalog, config, round_id).model_id,
+        ppm_model=None if ppm is None else str(ppm),
+        status=status,
+        started_at=earlier[0].started_at if earlier else now,
+        finished_at=now if status == "done" else None,
+    )
+    catalog.replace_round(RoundRow, round_id, [row])
+
+
+def _identity(config: dict[str, Any], round_id: int) -> dict[str, Any]:
+    """The settings that decide what a round produces."""
+    shared = {name: config.get(name) for name in _SHARED_SETTINGS}
+    rounds = config["rounds"]
+    return shared | ({"rounds": rounds[:round_id]} if round_id <= len(rounds) else {})
+
+
+def _difference(before: object, after: object, path: str = "") -> str | None:
+    """Dotted name of the first setting that differs, or None."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        pairs: list[tuple[object, object, object]] = [
+            (name, before.get(name), after.get(name)) for name in before.keys() | after.keys()
+        ]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = [(number, *both) for number, both in enumerate(zip(before, after, strict=True))]
+    else:
+        return None if before == after else path
+    deeper = (
+        _difference(b, a, f"{path}.{name}".strip("."))
+        for name, b, a in sorted(pairs, key=lambda x: str(x[0]))
+    )
+    return next((each for each in deeper if each is not None), None)

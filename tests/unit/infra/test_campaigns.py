@@ -1,0 +1,47 @@
+import pytest
+
+from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settings
+from infra.catalog.catalog import Catalog
+from infra.configuration import apply_overrides
+from rstar_core.config import BuiltinSource, CampaignConfig, RoundConfig
+from rstar_core.errors import ConfigError
+
+CONFIG = CampaignConfig(name="demo", sources=(BuiltinSource(),), rounds=(RoundConfig(prompt="bootstrap"),))
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    with Catalog.open(tmp_path, create=True) as catalog:
+        mark_round(catalog, CONFIG, BASE_ROUND, "done")
+        mark_round(catalog, CONFIG, 1, "running")
+        yield catalog
+
+
+def test_the_same_settings_go_on(catalog):
+    refuse_other_settings(catalog, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("seed", 3),
+        ("rounds.0.search.num_rollouts", 2),
+        ("policy.model", "other"),
+        ("sources.0.num_problems", 8),
+    ],
+)
+def test_other_settings_are_refused_by_name(catalog, setting, value):
+    with pytest.raises(ConfigError, match=setting.replace(".", r"\.")):
+        refuse_other_settings(catalog, apply_overrides(CONFIG, {setting: value}))
+
+
+def test_a_round_may_be_added_and_the_evaluation_changed(catalog):
+    longer = CONFIG.model_copy(update={"rounds": (*CONFIG.rounds, RoundConfig())})
+    refuse_other_settings(catalog, longer)
+    refuse_other_settings(catalog, apply_overrides(CONFIG, {"evaluation.num_trees": 4}))
+
+
+def test_a_round_is_done_when_it_was_marked_so(catalog):
+    assert not is_done(catalog, 1)
+    mark_round(catalog, CONFIG, 1, "done")
+    assert is_done(catalog, 1)
