@@ -164,7 +164,7 @@ class RoundConfig(Settings):
     )
     search: SearchConfig = SearchConfig()
     num_extra_trees: int = Field(default=1, ge=0, description="More trees for hard problems (paper: 1).")
-    sft: SftConfig | None = Field(default=SftConfig(), description="No table: search only, train no policy.")
+    sft: SftConfig | None = Field(default=None, description="No table: search only, train no policy.")
     ppm: PpmConfig | None = Field(default=None, description="No table: train no PPM in this round.")
 
 
