@@ -62,7 +62,7 @@ def test_a_ppm_has_to_be_trained_in_the_round_before():
 def test_a_served_policy_cannot_be_fine_tuned_but_can_search_or_bootstrap():
     server = {"engine": "openai", "base_url": "http://localhost:8000/v1"}
     with pytest.raises(ValidationError, match="train from local weights"):
-        campaign(policy=server)
+        campaign({"sft": {}}, policy=server)
     assert campaign(SEARCH_ONLY, policy=server).policy.engine == "openai"
     assert campaign(bootstrap=server).bootstrap.engine == "openai"
 
