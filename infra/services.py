@@ -69,7 +69,7 @@ def policy_stats(services: Services) -> EngineStats:
 def close_models() -> None:
     """Give the memory of policy and PPM back, for example to a trainer."""
     _SHARED.close("policy", "ppm")
-    gc.collect()  # a decoder and its requests refer to each other; 3 GB would stay until some later collection
+    gc.collect()  # a decoder and its requests refer to each other and hold 3 GB
 
 
 def close_services() -> None:
