@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
-from infra.campaigns import BASE_ROUND, mark_round, refuse_other_settings
 from infra.catalog.round_rows import ModelRow
 from infra.models.registry import BASE, find_model
 from infra.workspace import Workspace
@@ -17,9 +16,6 @@ from tasks.ingest import ingest_problems
 @flow(name="ingest", flow_run_name="{config.name}-ingest")
 def ingest_flow(config: CampaignConfig) -> dict[str, int]:
     """Add the problems that are not there yet; returns how many were found, added and dropped."""
-    with Workspace.of(config).open_catalog() as catalog:
-        refuse_other_settings(catalog, config)
-        mark_round(catalog, config, BASE_ROUND, "done")
     counts = ingest_problems(config)
     with Workspace.of(config).open_catalog() as catalog:
         if find_model(catalog, BASE) is None:

@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 BASE_ROUND = 0
 """The time before round 1: ingest, and the evaluation of the base model."""
 
-_SHARED_SETTINGS = ("seed", "sources", "policy", "bootstrap")
+_PROBLEM_SETTINGS = ("seed", "sources")
+_MODEL_SETTINGS = ("policy", "bootstrap")
 
 
 def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
     """Make sure that what is in the catalog was made with these settings; rounds may be added at the end.
 
+    What decides the problems is fixed once they are in. What decides a round is fixed once one of its shards
+    is done: before that a wrong model name, say, can simply be corrected.
+
     Raises:
-        ConfigError: A setting differs from the one that a round was started with.
+        ConfigError: A fixed setting differs.
     """
     now = config.model_dump(mode="json")
     for row in catalog.fetch(RoundRow, order_by="round_id"):
-        changed = _difference(_identity(row.config, row.round_id), _identity(now, row.round_id))
+        begun = bool(catalog.done_shards(row.round_id))
+        before, after = (_identity(each, row.round_id, begun=begun) for each in (row.config, now))
+        changed = _difference(before, after)
         if changed is not None:
             raise ConfigError(
                 f"the campaign in {catalog.location.root} was started with another {changed}; give another "
@@ -62,11 +68,13 @@ def mark_round(catalog: Catalog, config: CampaignConfig, round_id: int, status: 
     catalog.replace_round(RoundRow, round_id, [row])
 
 
-def _identity(config: dict[str, Any], round_id: int) -> dict[str, Any]:
-    """The settings that decide what a round produces."""
-    shared = {name: config.get(name) for name in _SHARED_SETTINGS}
-    rounds = config["rounds"]
-    return shared | ({"rounds": rounds[:round_id]} if round_id <= len(rounds) else {})
+def _identity(config: dict[str, Any], round_id: int, *, begun: bool) -> dict[str, Any]:
+    """The settings that may not change any more."""
+    fixed = {name: config.get(name) for name in _PROBLEM_SETTINGS}
+    if begun:
+        fixed |= {name: config.get(name) for name in _MODEL_SETTINGS}
+        fixed["rounds"] = config["rounds"][:round_id]
+    return fixed
 
 
 def _difference(before: object, after: object, path: str = "") -> str | None:

@@ -2,11 +2,14 @@ import pytest
 
 from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settings
 from infra.catalog.catalog import Catalog
+from infra.catalog.rows import ShardRow
 from infra.configuration import apply_overrides
 from rstar_core.config import BuiltinSource, CampaignConfig, RoundConfig
 from rstar_core.errors import ConfigError
 
 CONFIG = CampaignConfig(name="demo", sources=(BuiltinSource(),), rounds=(RoundConfig(prompt="bootstrap"),))
+
+SHARD = ShardRow(1, "search-00000", "search", 0, "pending", 1, ("p",))
 
 
 @pytest.fixture
@@ -14,6 +17,7 @@ def catalog(tmp_path):
     with Catalog.open(tmp_path, create=True) as catalog:
         mark_round(catalog, CONFIG, BASE_ROUND, "done")
         mark_round(catalog, CONFIG, 1, "running")
+        catalog.commit_shard(catalog.start_shard(SHARD))
         yield catalog
 
 
@@ -33,6 +37,14 @@ def test_the_same_settings_go_on(catalog):
 def test_other_settings_are_refused_by_name(catalog, setting, value):
     with pytest.raises(ConfigError, match=setting.replace(".", r"\.")):
         refuse_other_settings(catalog, apply_overrides(CONFIG, {setting: value}))
+
+
+def test_before_a_shard_is_done_the_model_may_be_corrected_but_not_the_problems(tmp_path):
+    with Catalog.open(tmp_path, create=True) as catalog:
+        mark_round(catalog, CONFIG, BASE_ROUND, "done")
+        refuse_other_settings(catalog, apply_overrides(CONFIG, {"policy.model": "other"}))
+        with pytest.raises(ConfigError, match="seed"):
+            refuse_other_settings(catalog, apply_overrides(CONFIG, {"seed": 3}))
 
 
 def test_a_round_may_be_added_and_the_evaluation_changed(catalog):
