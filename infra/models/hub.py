@@ -15,11 +15,12 @@ _PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "mer
 def hub_reachable() -> bool:
     """Whether the hub answers within a few seconds; proxies and HF_ENDPOINT are respected."""
     import httpx  # noqa: PLC0415 - a tenth of a second that naming a directory need not pay
+    from huggingface_hub import constants  # noqa: PLC0415 - as above
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         return False
     try:
-        httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=_TIMEOUT_SECONDS)
+        httpx.head(constants.ENDPOINT, timeout=_TIMEOUT_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
     return True

