@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from infra.campaigns import BASE_ROUND, mark_round, refuse_other_settings
+from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settings
 from infra.catalog.rows import DropRow
 from infra.problems.ingest import collect
 from infra.workspace import Workspace
@@ -30,7 +30,8 @@ def ingest_problems(config: CampaignConfig) -> dict[str, int]:
         config
     ).open_catalog() as catalog:  # made only now: a wrong source leaves nothing behind
         refuse_other_settings(catalog, config)
-        mark_round(catalog, config, BASE_ROUND, "done")
+        if not is_done(catalog, BASE_ROUND):
+            mark_round(catalog, config, BASE_ROUND, "done")
         added = catalog.add_problems(problems)
         catalog.replace_round(DropRow, None, _drop_rows(drops), stage="ingest")
     return {"found": len(problems), "added": added, "dropped": len(drops)}

@@ -35,7 +35,7 @@ def main(descriptor: int, project: str) -> NoReturn:
     control = socket.socket(fileno=descriptor)
     try:
         os.chdir("/")
-        sys.path.remove(project)
+        sys.path[:] = [each for each in sys.path if each != project]  # an editable install names it again
         sys.argv[:] = [""]
         image.warm()
         size = confinement.image_bytes()

@@ -20,6 +20,7 @@ from infra.models.layout import digest_of_weights, missing_parts
 from infra.models.resolve import default_cache_dir
 from infra.report import summarise
 from infra.workspace import Workspace
+from rstar_core.errors import ConfigError
 
 TABLES = (
     *(ProblemRow, RoundRow, ShardRow, TreeRow, NodeRow, TrajectoryRow, DropRow, StepPairRow, SftExampleRow),
@@ -141,16 +142,15 @@ def test_a_finished_campaign_has_nothing_to_do(campaign):
     assert report.read_text() == written
 
 
-def test_a_round_with_other_settings_starts_no_search_again(campaign):
+def test_a_round_with_other_settings_is_refused_and_changes_nothing(campaign):
     from flows.round import round_flow
 
     settings = campaign.rounds[0].model_copy(update={"num_extra_trees": 0})
     other = campaign.model_copy(update={"rounds": (settings, *campaign.rounds[1:])})
     before = everything(campaign)
-    assert round_flow(other, 1) == "round-1/policy"
-    after = everything(campaign)
-    for table in ("trees", "nodes", "trajectories", "shards", "sft_examples", "step_pairs", "models"):
-        assert after[table] == before[table], f"{table} changed"
+    with pytest.raises(ConfigError, match=r"another rounds\.0\.num_extra_trees"):
+        round_flow(other, 1)
+    assert everything(campaign) == before
 
 
 @pytest.mark.real

@@ -2,6 +2,7 @@
 
 import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ def store(tmp_path):
     return ArtifactStore(tmp_path / "runs")
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """The kernel refuses to let a file grow over 1,000 bytes, as a full disk would."""
+    """The kernel refuses to let a file grow over 1,000 bytes, as a full disk would; pytest's own log too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
@@ -43,13 +44,13 @@ def test_rewriting_replaces_the_whole_file_and_leaves_nothing_beside_it(store):
     assert [path.name for path in store.local_path("a.bin").parent.iterdir()] == ["a.bin"]
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_write_that_fails_keeps_the_old_file_whole(store):
-    store.write_bytes(b"old", "a.bin")
-    with pytest.raises(ArtifactError, match=r"a\.bin cannot be written: File too large"):
-        store.write_bytes(bytes(5000), "a.bin")
-    assert store.read_bytes("a.bin") == b"old"
-    assert len(list(store.local_path("a.bin").parent.iterdir())) == 1
+    with small_files():
+        store.write_bytes(b"old", "a.bin")
+        with pytest.raises(ArtifactError, match=r"a\.bin cannot be written: File too large"):
+            store.write_bytes(bytes(5000), "a.bin")
+        assert store.read_bytes("a.bin") == b"old"
+        assert len(list(store.local_path("a.bin").parent.iterdir())) == 1
 
 
 def test_a_full_disk_is_named_with_what_to_do():
@@ -91,12 +92,12 @@ def test_a_log_keeps_every_appended_record_across_openings(store):
     assert path.read_bytes() == b"one\ntwo\n"
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_record_that_does_not_fit_leaves_no_part_of_itself(store):
-    path = store.local_path("search-0.bin")
-    with AppendLog(path) as log:
-        log.append(bytes(900))
-        with pytest.raises(ArtifactError, match="cannot be written"):
-            log.append(bytes(200))
-        log.append(bytes(50))
-    assert path.stat().st_size == 950
+    with small_files():
+        path = store.local_path("search-0.bin")
+        with AppendLog(path) as log:
+            log.append(bytes(900))
+            with pytest.raises(ArtifactError, match="cannot be written"):
+                log.append(bytes(200))
+            log.append(bytes(50))
+        assert path.stat().st_size == 950
