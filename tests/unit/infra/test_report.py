@@ -23,9 +23,9 @@ def evaluation(label, problem, correct, source="builtin/gcd"):
     )
 
 
-@pytest.fixture
-def summary(tmp_path):
-    with Catalog.open(tmp_path, create=True) as catalog:
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    with Catalog.open(tmp_path_factory.mktemp("campaign"), create=True) as catalog:
         base = [evaluation("base", f"p{i}", correct=i < 1) for i in range(4)]
         last = [evaluation("r2", f"p{i}", correct=i < 3) for i in range(4)]
         catalog.replace_round(EvaluationRow, 0, base)
