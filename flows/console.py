@@ -49,6 +49,14 @@ class TerminalDisplay:
                 fields = {"note": note} if note else {}
                 self._progress.update(self._bars[stage][0], advance=count, **fields)  # type: ignore[arg-type]
 
+    def extend(self, stage: str, count: int) -> None:
+        """Make a bar's whole longer."""
+        with self._lock:
+            if stage in self._bars:
+                bar, _ = self._bars[stage]
+                task = next(each for each in self._progress.tasks if each.id == bar)
+                self._progress.update(bar, total=(task.total or 0) + count)
+
     def end(self, stage: str) -> None:
         """Replace a bar by a line that says how long it took."""
         with self._lock:
@@ -90,6 +98,13 @@ class LineDisplay:
             if time.monotonic() - self._last > _LINE_EVERY_SECONDS:
                 self._last = time.monotonic()
                 console.print(f"  {_line(stage, done + count, total, unit, started)} {note}".rstrip())
+
+    def extend(self, stage: str, count: int) -> None:
+        """Count to a larger total."""
+        with self._lock:
+            if stage in self._stages:
+                done, total, unit, started = self._stages[stage]
+                self._stages[stage] = (done, total + count, unit, started)
 
     def end(self, stage: str) -> None:
         """Say how long a stage took."""

@@ -11,12 +11,14 @@ from infra.campaigns import is_done, mark_round, refuse_other_settings
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import ShardRow
 from infra.models.registry import round_policy, round_ppm, trained_id
+from infra.progress import progress
 from infra.services import open_services, policy_stats
+from infra.synthesis import SEARCH_STAGE, num_trees
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
 from tasks.datasets import build_pairs, select_trajectories
 from tasks.report import publish_coverage
-from tasks.shards import plan_extra, plan_search, search_shard
+from tasks.shards import plan_search, search_shard
 from tasks.train import train_policy, train_ppm
 
 
@@ -33,8 +35,7 @@ def round_flow(config: CampaignConfig, round_id: int) -> str | None:
         policy_id = trained_id(round_id, "policy")
         return policy_id if policy_id in _models(config, round_id) else None
     _mark(config, round_id, "running")
-    search_stage(config, round_id, "search", shard_ids)
-    search_stage(config, round_id, "extra", plan_extra(config, round_id))
+    search_stage(config, round_id, shard_ids)
     with recorded_stage(config, round_id, "select") as detail:
         detail["examples"] = select_trajectories(config, round_id)
     with recorded_stage(config, round_id, "pairs") as detail:
@@ -51,10 +52,14 @@ def round_flow(config: CampaignConfig, round_id: int) -> str | None:
     return policy
 
 
-def search_stage(config: CampaignConfig, round_id: int, stage: str, shard_ids: list[str]) -> None:
-    """Search the shards that are not done, and record how busy the engine was meanwhile."""
+def search_stage(config: CampaignConfig, round_id: int, shard_ids: list[str]) -> None:
+    """Search the shards that are not done, and record how busy the engine was meanwhile.
+
+    Each shard's hard problems go on as soon as the shard is done, while the others still search.
+    """
     if not shard_ids:
         return
+    settings = config.rounds[round_id - 1]
     workspace = Workspace.of(config)
     with workspace.open_catalog() as catalog:
         policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
@@ -62,11 +67,17 @@ def search_stage(config: CampaignConfig, round_id: int, stage: str, shard_ids: l
             row for row in catalog.fetch(ShardRow, "round_id = ?", (round_id,)) if row.shard_id in shard_ids
         ]
     services = open_services(policy, config.sandbox, ppm)  # before the clock starts: loading is not searching
-    trees = sum(row.num_problems for row in rows)
-    trees *= config.rounds[round_id - 1].num_extra_trees if stage == "extra" else 1
-    with recorded_stage(config, round_id, stage, total=trees, unit="trees") as detail:
+    trees = sum(num_trees(row, settings) for row in rows)
+
+    def follow(shard: ShardRow | None) -> tuple[CampaignConfig, int, str] | None:
+        if shard is None:
+            return None
+        progress().extend(SEARCH_STAGE, num_trees(shard, settings))
+        return config, round_id, shard.shard_id
+
+    with recorded_stage(config, round_id, SEARCH_STAGE, total=trees, unit="trees") as detail:
         before, started = policy_stats(services), time.perf_counter()
-        run_shards(search_shard, [(config, round_id, shard_id) for shard_id in shard_ids], stage)
+        run_shards(search_shard, [(config, round_id, each) for each in shard_ids], SEARCH_STAGE, follow)
         spent = policy_stats(services).since(before)
         wall = time.perf_counter() - started
         detail.update(

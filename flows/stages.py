@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
-from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from infra.catalog.round_rows import StageRow
@@ -16,7 +16,7 @@ from infra.workspace import Workspace
 from rstar_core.errors import RstarError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from prefect import Task
     from prefect.futures import PrefectFuture
@@ -27,28 +27,56 @@ if TYPE_CHECKING:
 _MAX_PARALLEL_SHARDS = 16
 
 
+def _nothing_follows(_: object) -> None:
+    """The shards are all there are."""
+
+
 class ShardsFailedError(RstarError):
     """Some shards of a stage failed; the others are done and stay done."""
 
 
-def run_shards(task: Task[..., str], arguments: Sequence[tuple[Any, ...]], stage: str) -> None:
+def run_shards(
+    task: Task[..., Any],
+    arguments: Iterable[tuple[Any, ...]],
+    stage: str,
+    follow: Callable[[Any], tuple[Any, ...] | None] = _nothing_follows,
+) -> None:
     """Run one task per shard side by side; a failing shard does not stop the others.
+
+    Args:
+        task: Runs a shard; the third argument is its id.
+        arguments: The task's arguments for each shard.
+        stage: Named in the error.
+        follow: From what a shard's task returned to the arguments of a shard that is to come after it.
 
     Raises:
         ShardsFailedError: Names the shards that failed and the first reason.
     """
-    futures = [task.submit(*each) for each in arguments]
-    wait(futures)
-    results: list[object] = [future.result(raise_on_failure=False) for future in futures]
-    failed = [
-        (str(each[2]), result)
-        for each, result in zip(arguments, results, strict=True)
-        if isinstance(result, BaseException)
-    ]
+    ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+    running: dict[PrefectFuture[Any], str] = {}
+    count = 0
+    failed: list[tuple[str, BaseException]] = []
+
+    def submit(each: tuple[Any, ...]) -> None:
+        future = task.submit(*each)
+        running[future] = str(each[2])
+        future.add_done_callback(ended.put)
+
+    for each in arguments:
+        submit(each)
+    while running:
+        future = ended.get()
+        name = running.pop(future)
+        count += 1
+        result: object = future.result(raise_on_failure=False)
+        if isinstance(result, BaseException):
+            failed.append((name, result))
+        elif (following := follow(result)) is not None:
+            submit(following)
     if failed:
         names = ", ".join(name for name, _ in failed[:5]) + (", …" if len(failed) > 5 else "")
         raise ShardsFailedError(
-            f"{len(failed)} of {len(futures)} shards of {stage} failed ({names}), first because: "
+            f"{len(failed)} of {count} shards of {stage} failed ({names}), first because: "
             f"{failed[0][1]}; run the same command again to do only what is missing"
         )
 

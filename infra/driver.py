@@ -60,6 +60,7 @@ class TreeJob:
     reference: str | None
     tree_index: int
     seed: int
+    config: SearchConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,11 @@ class GrownTree:
     seconds: float
 
 
-async def grow_tree(job: TreeJob, config: SearchConfig, services: Services) -> GrownTree:
+async def grow_tree(job: TreeJob, services: Services) -> GrownTree:
     """Run one search to its end."""
     started = time.perf_counter()
-    searching = search(job.question, job.reference, config, random.Random(job.seed))  # noqa: S311 - a recorded seed
+    rng = random.Random(job.seed)  # noqa: S311 - a recorded seed
+    searching = search(job.question, job.reference, job.config, rng)
     reply: Reply | None = None
     while True:
         try:
@@ -84,11 +86,9 @@ async def grow_tree(job: TreeJob, config: SearchConfig, services: Services) -> G
         reply = await services.answer(request)
 
 
-async def grow_trees(
-    jobs: Sequence[TreeJob], config: SearchConfig, services: Services
-) -> AsyncIterator[GrownTree]:
+async def grow_trees(jobs: Sequence[TreeJob], services: Services) -> AsyncIterator[GrownTree]:
     """Grow all trees at once; yields each as it ends. The first error cancels the others."""
-    pending = {asyncio.create_task(grow_tree(job, config, services)) for job in jobs}
+    pending = {asyncio.create_task(grow_tree(job, services)) for job in jobs}
     try:
         for finished in asyncio.as_completed(list(pending)):
             yield await finished

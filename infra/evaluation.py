@@ -45,10 +45,11 @@ def evaluate_problems(
                 None,
                 index,
                 derive_seed(seed, label, problem.problem_id, index),
+                config,
             )
             for index in range(num_trees)
         ]
-        grown = await asyncio.gather(*(grow_tree(job, config, services) for job in jobs))
+        grown = await asyncio.gather(*(grow_tree(job, services) for job in jobs))
         row = await _judge(problem, grown, services, shard, label)
         progress().advance(f"evaluate {label}")
         return row

@@ -17,6 +17,9 @@ class Display(Protocol):
     def advance(self, stage: str, count: int = 1, note: str = "") -> None:
         """`count` more units are done; `note` replaces the text beside the bar."""
 
+    def extend(self, stage: str, count: int) -> None:
+        """The stage turns out to have `count` more units of work."""
+
     def end(self, stage: str) -> None:
         """The stage is over."""
 
@@ -28,6 +31,9 @@ class Nobody:
         """Show nothing."""
 
     def advance(self, stage: str, count: int = 1, note: str = "") -> None:
+        """Show nothing."""
+
+    def extend(self, stage: str, count: int) -> None:
         """Show nothing."""
 
     def end(self, stage: str) -> None:

@@ -95,8 +95,8 @@ def trajectory_from(row: TrajectoryRow) -> Trajectory:
 
 
 def trees_from(rows: Sequence[NodeRow]) -> Iterator[tuple[str, Tree]]:
-    """(problem id, tree) of each tree among rows ordered by problem, shard, tree and node."""
-    for key, group in groupby(rows, key=lambda row: (row.problem_id, row.shard_id, row.tree_index)):
+    """(problem id, tree) of each tree among rows ordered by problem, tree and node."""
+    for key, group in groupby(rows, key=lambda row: (row.problem_id, row.tree_index)):
         yield key[0], _tree_from(group)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from rstar_core.config import EvaluationConfig, SearchConfig
+    from rstar_core.config import EscalationConfig, EvaluationConfig, SearchConfig
 
 
 class Difficulty(StrEnum):
@@ -30,6 +31,47 @@ def difficulty(num_correct: int, num_trajectories: int) -> Difficulty:
 def problems_to_escalate(tried: Iterable[tuple[str, int, int]]) -> tuple[str, ...]:
     """Ids of the hard problems among (problem_id, num_correct, num_trajectories), sorted."""
     return tuple(sorted(pid for pid, right, total in tried if difficulty(right, total) is Difficulty.HARD))
+
+
+@dataclass(frozen=True, slots=True)
+class TreePlan:
+    """One tree of a problem: which, and how many rollouts it is to have in all."""
+
+    tree_index: int
+    num_rollouts: int
+
+
+def plan_trees(
+    level: int, search: SearchConfig, escalation: Sequence[EscalationConfig]
+) -> tuple[TreePlan, ...]:
+    """The trees that a shard at a level of effort writes: 0 is the search, k the k-th escalation.
+
+    An escalation adds trees, or grows the trees that are there and writes all of them again. Depends on the
+    configuration alone, so a rerun plans the same.
+    """
+    planned = rollouts = {0: search.num_rollouts}
+    for step in escalation[:level]:
+        target = step.num_rollouts or search.num_rollouts
+        if step.num_new_trees:
+            planned = {len(rollouts) + number: target for number in range(step.num_new_trees)}
+        else:
+            planned = {index: max(before, target) for index, before in rollouts.items()}
+        rollouts = rollouts | planned
+    return tuple(TreePlan(index, count) for index, count in planned.items())
+
+
+def escalate(
+    level: int, tried: Iterable[tuple[str, int, int]], escalation: Sequence[EscalationConfig]
+) -> tuple[int, tuple[str, ...]] | None:
+    """What follows a shard of this level: the next level and the problems that get it, or None.
+
+    Args:
+        level: Level of the shard.
+        tried: (problem_id, num_correct, num_trajectories) of each of its problems.
+        escalation: The round's escalations in turn.
+    """
+    hard = problems_to_escalate(tried)
+    return (level + 1, hard) if hard and level < len(escalation) else None
 
 
 def derive_seed(*parts: int | str) -> int:

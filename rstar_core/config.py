@@ -155,6 +155,17 @@ class EvaluationConfig(Settings):
     num_rollouts: int = Field(default=4, ge=1, description="Rollouts per System 2 tree.")
 
 
+class EscalationConfig(Settings):
+    """One more effort at the problems that are still unsolved (paper, section 3.4)."""
+
+    num_new_trees: int = Field(
+        default=0, ge=0, description="Trees with seeds of their own; 0 grows the trees that are there."
+    )
+    num_rollouts: int | None = Field(
+        default=None, ge=1, description="Rollouts of each of these trees in all; None: those of the search."
+    )
+
+
 class RoundConfig(Settings):
     """One self-evolution round."""
 
@@ -163,7 +174,11 @@ class RoundConfig(Settings):
         description="bootstrap: instructions and two worked examples; finetuned: question.",
     )
     search: SearchConfig = SearchConfig()
-    num_extra_trees: int = Field(default=1, ge=0, description="More trees for hard problems (paper: 1).")
+    escalation: tuple[EscalationConfig, ...] = Field(
+        default=(EscalationConfig(num_new_trees=1),),
+        description="Efforts in turn at hard problems, each only for what is still unsolved (paper: one more "
+        "tree; round 4: 64, then 128 rollouts, then trees with other seeds).",
+    )
     sft: SftConfig | None = Field(default=None, description="No table: search only, train no policy.")
     ppm: PpmConfig | None = Field(default=None, description="No table: train no PPM in this round.")
 

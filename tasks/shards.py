@@ -11,9 +11,9 @@ from infra.catalog.rows import ShardRow, ShardStatus
 from infra.evaluation import evaluate_problems
 from infra.models.registry import BASE, base_policy, latest_ppm, round_policy, round_ppm, trained_policy
 from infra.services import open_services
-from infra.synthesis import commit_search, grow_shard
+from infra.synthesis import commit_search, grow_shard, search_kind
 from infra.workspace import Workspace
-from rstar_core.budget import greedy_search, problems_to_escalate, system2_search
+from rstar_core.budget import greedy_search, system2_search
 from rstar_core.config import CampaignConfig
 from rstar_core.errors import ModelError, RstarError
 from rstar_core.types import Split
@@ -31,26 +31,12 @@ SYSTEM2 = "system2"
 
 @task(name="plan-search", cache_policy=NO_CACHE)
 def plan_search(config: CampaignConfig, round_id: int) -> list[str]:
-    """Cut the training problems into shards and return the ids of those that are not done."""
+    """Cut the training problems into shards; the ids of all searches that are not done, escalations too."""
     with Workspace.of(config).open_catalog() as catalog:
         ids = [problem.problem_id for problem in catalog.problems(Split.TRAIN)]
-        return _plan(catalog, config, round_id, "search", "search", ids)
-
-
-@task(name="plan-extra", cache_policy=NO_CACHE)
-def plan_extra(config: CampaignConfig, round_id: int) -> list[str]:
-    """Shards of more trees for hard problems: those without a correct trajectory after the search."""
-    if config.rounds[round_id - 1].num_extra_trees == 0:
-        return []
-    with Workspace.of(config).open_catalog() as catalog:
-        planned = catalog.shards(round_id, kind="extra")
-        if planned:  # decided once: what the extra trees find must not change who got them
-            return [row.shard_id for row in planned if row.status != ShardStatus.DONE]
-        found = catalog.trajectories(round_id, kinds=("search",))
-        right = {row.problem_id for row in found if row.correct}
-        tried = [pid for row in catalog.done_shards(round_id, kind="search") for pid in row.problem_ids]
-        hard = problems_to_escalate((pid, int(pid in right), 1) for pid in tried)
-        return _plan(catalog, config, round_id, "extra", "extra", hard)
+        _plan(catalog, config, round_id, search_kind(0), "search", ids)
+        missing = catalog.missing_shards(round_id)
+        return [row.shard_id for row in missing if not row.kind.startswith("evaluate")]
 
 
 @task(name="plan-evaluation", cache_policy=NO_CACHE)
@@ -71,29 +57,25 @@ def plan_evaluation(config: CampaignConfig, round_id: int, label: str) -> list[s
     retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
-def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> str:
-    """Grow the trees of one shard and commit them; returns the shard's id."""
+def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardRow | None:
+    """Grow the trees of one shard and commit them; returns the shard that goes on with what is unsolved."""
     settings = config.rounds[round_id - 1]
     with Workspace.of(config).open_catalog() as catalog:
         shard, problems = _begin(catalog, round_id, shard_id)
-        indices = (0,) if shard.kind == "search" else range(1, 1 + settings.num_extra_trees)
         try:
             ppm = round_ppm(catalog, config, round_id)
             services = open_services(round_policy(catalog, config, round_id), config.sandbox, ppm)
             grown = grow_shard(
                 problems,
-                settings.search,
+                settings,
                 services,
+                shard,
                 seed=config.seed,
-                round_id=round_id,
-                tree_indices=indices,
-                stage=shard.kind,
             )
         except RstarError as error:
             catalog.fail_shard(shard, str(error))
             raise
-        commit_search(catalog, shard, grown, scored=ppm is not None)
-    return shard_id
+        return commit_search(catalog, shard, grown, settings, scored=ppm is not None)
 
 
 @task(

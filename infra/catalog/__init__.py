@@ -7,7 +7,6 @@ that engineers ask · `schema` makes them · `columns` turns Python into SQL typ
 
 from infra.catalog.catalog import Catalog
 from infra.catalog.location import CatalogLocation
-from infra.catalog.reader import TRAINING_KINDS
 from infra.catalog.round_rows import (
     EvaluationRow,
     LineageRow,
@@ -32,7 +31,6 @@ from infra.catalog.schema import SCHEMA_VERSION
 
 __all__ = [
     "SCHEMA_VERSION",
-    "TRAINING_KINDS",
     "Catalog",
     "CatalogLocation",
     "DropRow",

@@ -136,11 +136,15 @@ class Catalog(CatalogReader):
         trajectories: Sequence[TrajectoryRow] = (),
         evaluations: Sequence[EvaluationRow] = (),
         drops: Sequence[DropRow] = (),
+        follow_up: ShardRow | None = None,
+        supersedes: Sequence[str] = (),
     ) -> ShardRow:
         """Replace everything this shard ever wrote by these rows and mark it done, in one transaction.
 
         However often a shard runs, its rows count once. Returns the finished shard. A missing `num_tokens` is
-        summed from the trees, missing times are taken from the clock.
+        summed from the trees, missing times are taken from the clock. `follow_up` is the shard that goes on
+        where this one ends; of the problems in `supersedes` all that other shards of the round found is
+        replaced.
 
         Raises:
             CatalogBusyError: Others were writing for too long; nothing was kept, and it may be tried again.
@@ -150,21 +154,20 @@ class Catalog(CatalogReader):
             shard = replace(shard, num_tokens=sum(tree.num_tokens for tree in trees))
         done = _ended(shard, ShardStatus.DONE, None)
         groups: tuple[Sequence[Any], ...] = (trees, nodes, trajectories, evaluations, drops)
-        for row in (row for group in groups for row in group):
-            if (row.round_id, row.shard_id) != _key(shard):
-                raise CatalogError(
-                    f"A row of {row.TABLE} belongs to round {row.round_id} shard {row.shard_id}, not to the "
-                    f"committed round {shard.round_id} shard {shard.shard_id}."
-                )
+        _check_owner((row for group in groups for row in group), shard)
 
         def work(connection: duckdb.DuckDBPyConnection) -> None:
             if _may_have_rows(select(connection, ShardRow, "round_id = ? AND shard_id = ?", _key(shard))):
                 for table in SHARD_TABLES:
                     delete(connection, table, {"round_id": shard.round_id, "shard_id": shard.shard_id})
+            for table in (TreeRow, NodeRow, TrajectoryRow, DropRow) if supersedes else ():
+                delete(connection, table, {"round_id": shard.round_id, "problem_id": list(supersedes)})
             for group in groups:
                 if group:
                     insert(connection, type(group[0]), group)
             _replace_shard(connection, done)
+            if follow_up is not None:
+                _replace_shard(connection, follow_up)
 
         self._write(f"round {shard.round_id}: commit shard {shard.shard_id}", work)
         return done
@@ -205,6 +208,15 @@ class Catalog(CatalogReader):
 
 def _key(shard: ShardRow) -> tuple[int, str]:
     return shard.round_id, shard.shard_id
+
+
+def _check_owner(rows: Iterable[Any], shard: ShardRow) -> None:
+    for row in rows:
+        if (row.round_id, row.shard_id) != _key(shard):
+            raise CatalogError(
+                f"A row of {row.TABLE} belongs to round {row.round_id} shard {row.shard_id}, not to the "
+                f"committed round {shard.round_id} shard {shard.shard_id}."
+            )
 
 
 def _may_have_rows(known: list[ShardRow]) -> bool:

@@ -21,12 +21,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Row)
 
-TRAINING_KINDS = ("search", "extra")
-"""Kinds of shards whose results are training data; evaluation shards are not among them."""
-
-_OF_DONE_SHARDS = """round_id = ? AND shard_id IN (
+_OF_DONE_SEARCHES = """round_id = ? AND shard_id IN (
     SELECT shard_id FROM shards
-    WHERE round_id = ? AND status = 'done' AND kind IN (SELECT unnest(?::VARCHAR[])))"""
+    WHERE round_id = ? AND status = 'done' AND NOT starts_with(kind, 'evaluate'))"""
 
 
 class CatalogReader:
@@ -83,21 +80,18 @@ class CatalogReader:
         """Planned shards of a round that are not done, ordered by id: what a rerun has to do."""
         return [row for row in self.shards(round_id, kind=kind) if row.status != ShardStatus.DONE]
 
-    def trajectories(self, round_id: int, *, kinds: Sequence[str] = TRAINING_KINDS) -> list[TrajectoryRow]:
-        """Trajectories of a round's done shards of these kinds, in a stable order."""
-        order = "problem_id, shard_id, tree_index, trajectory_index"
-        params = (round_id, round_id, list(kinds))
-        return self.fetch(TrajectoryRow, _OF_DONE_SHARDS, params, order_by=order)
+    def trajectories(self, round_id: int) -> list[TrajectoryRow]:
+        """Trajectories of a round's finished searches, in a stable order."""
+        order = "problem_id, tree_index, trajectory_index"
+        return self.fetch(TrajectoryRow, _OF_DONE_SEARCHES, (round_id, round_id), order_by=order)
 
-    def nodes(
-        self, round_id: int, problem_ids: Sequence[str], *, kinds: Sequence[str] = TRAINING_KINDS
-    ) -> list[NodeRow]:
-        """Nodes of these problems' trees in a round's done shards of these kinds, in a stable order."""
+    def nodes(self, round_id: int, problem_ids: Sequence[str]) -> list[NodeRow]:
+        """Nodes of these problems' trees in a round's finished searches, in a stable order."""
         return self.fetch(
             NodeRow,
-            f"{_OF_DONE_SHARDS} AND problem_id IN (SELECT unnest(?::VARCHAR[]))",
-            (round_id, round_id, list(kinds), list(problem_ids)),
-            order_by="problem_id, shard_id, tree_index, node_id",
+            f"{_OF_DONE_SEARCHES} AND problem_id IN (SELECT unnest(?::VARCHAR[]))",
+            (round_id, round_id, list(problem_ids)),
+            order_by="problem_id, tree_index, node_id",
         )
 
     def coverage(self, round_id: int | None = None, *, by: str = "tier") -> list[dict[str, Any]]:

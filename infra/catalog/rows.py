@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 RoundId = Annotated[int, "Round of the campaign; 1 is the bootstrap round."]
 ShardId = Annotated[str, "Shard that wrote the row; unique within its round."]
 ProblemId = Annotated[str, "Content hash of the problem, 16 hex digits; see problems."]
-TreeIndex = Annotated[int, "Which tree of this problem in this shard; 0 is the first."]
+TreeIndex = Annotated[int, "Which tree of this problem in this round; 0 is the first."]
 
 
 class ShardStatus(StrEnum):
@@ -79,7 +79,7 @@ class ShardRow(Row):
     TABLE: ClassVar[str] = "shards"
     round_id: RoundId
     shard_id: Annotated[str, "Name of the shard; unique within its round."]
-    kind: Annotated[str, "What it does: search, extra, or evaluate:<label>."]
+    kind: Annotated[str, "What it does: search, escalation-1, escalation-2 and so on, or evaluate:<label>."]
     attempt: Annotated[int, "Attempts started so far; 0 while never started."]
     status: Annotated[str, "pending, running, done or failed."]
     num_problems: Annotated[int, "Problems in the shard."]

@@ -30,8 +30,14 @@ def insert(connection: duckdb.DuckDBPyConnection, row_type: type[Row], rows: Seq
 
 
 def delete(connection: duckdb.DuckDBPyConnection, row_type: type[Row], scope: Mapping[str, object]) -> None:
-    """Delete the rows whose columns have these values; None matches NULL."""
-    where = " AND ".join(f"{name} {'IS NULL' if value is None else '= ?'}" for name, value in scope.items())
+    """Delete the rows whose columns have these values; None matches NULL, a list any of its texts."""
+
+    def condition(value: object) -> str:
+        if value is None:
+            return "IS NULL"
+        return "IN (SELECT unnest(?::VARCHAR[]))" if isinstance(value, list) else "= ?"
+
+    where = " AND ".join(f"{name} {condition(value)}" for name, value in scope.items())
     given = [value for value in scope.values() if value is not None]
     connection.execute(f"DELETE FROM {row_type.TABLE} WHERE {where}", given)  # noqa: S608 — see above
 

@@ -121,7 +121,7 @@ def test_the_summary_has_the_keys_that_other_programs_read(catalog):
     for figures in summary["heldout"].values():
         assert set(figures) == {"correct", "n", "pass_at_1", "low", "high"}
         assert figures["low"] <= figures["pass_at_1"] <= figures["high"]
-    stages = {"search", "extra", "select", "pairs", "sft", "ppm"}
+    stages = {"search", "select", "pairs", "sft", "ppm"}
     assert {f"round-{number}/{stage}" for number in (1, 2) for stage in stages} <= set(summary["stages"])
     assert {"round-0/evaluate base", "round-2/evaluate system2"} <= set(summary["stages"])
     assert summary["tokens_per_second"] > 0
@@ -145,10 +145,10 @@ def test_a_finished_campaign_has_nothing_to_do(campaign):
 def test_a_round_with_other_settings_is_refused_and_changes_nothing(campaign):
     from flows.round import round_flow
 
-    settings = campaign.rounds[0].model_copy(update={"num_extra_trees": 0})
+    settings = campaign.rounds[0].model_copy(update={"escalation": ()})
     other = campaign.model_copy(update={"rounds": (settings, *campaign.rounds[1:])})
     before = everything(campaign)
-    with pytest.raises(ConfigError, match=r"another rounds\.0\.num_extra_trees"):
+    with pytest.raises(ConfigError, match=r"another rounds\.0\.escalation"):
         round_flow(other, 1)
     assert everything(campaign) == before
 
@@ -177,7 +177,7 @@ families = ["basic_arithmetic"]
 model = "{REAL_MODEL}"
 [[rounds]]
 prompt = "bootstrap"
-num_extra_trees = 0
+escalation = []
 [rounds.search]
 num_candidates = 2
 num_rollouts = 1

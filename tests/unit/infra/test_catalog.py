@@ -146,7 +146,6 @@ def test_nodes_come_back_as_they_were_and_only_for_the_asked_problems(catalog):
     catalog.commit_shard(SHARD, nodes=[NODE, root, other])
     assert catalog.nodes(1, ["p0"]) == [root, NODE]
     assert catalog.nodes(1, []) == []
-    assert catalog.nodes(1, ["p0"], kinds=["evaluate:r1"]) == []
 
 
 def test_a_row_of_another_shard_is_refused_and_nothing_is_written(catalog):
@@ -178,7 +177,7 @@ def test_missing_shards_are_the_planned_ones_that_are_not_done(catalog):
         ("search-3", "pending"),
     ]
     assert missing[0].error == "The sandbox broke."
-    assert catalog.missing_shards(1, kind="extra") == []
+    assert catalog.missing_shards(1, kind="escalation-1") == []
 
 
 def test_replacing_a_round_touches_only_its_rows(catalog):

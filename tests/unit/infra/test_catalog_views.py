@@ -23,7 +23,7 @@ def shard(round_id, shard_id, kind, *problem_ids):
 
 
 def write_campaign(catalog):
-    """Round 1 solves g1 and, in an extra shard, m1; m2 agrees on a wrong answer; o1 gives none at all."""
+    """Round 1 solves g1 and, in an escalation, m1; m2 agrees on a wrong answer; o1 gives none at all."""
     tiers = {"g1": Tier.GSM, "m1": Tier.MATH, "m2": Tier.MATH, "o1": Tier.OLYMPIAD, "x1": Tier.OTHER}
     problem = Problem("h1", "q", "1", Tier.GSM, "held", "MIT", Split.HELDOUT)
     catalog.add_problems(
@@ -42,8 +42,8 @@ def write_campaign(catalog):
         path(1, "search-0", "m2", 3, "8", correct=False),
     ]
     catalog.commit_shard(first, trajectories=paths)
-    extra = path(1, "extra-0", "m1", 0, "1", correct=True)
-    catalog.commit_shard(shard(1, "extra-0", "extra", "m1"), trajectories=[extra])
+    extra = path(1, "search-0.1", "m1", 0, "1", correct=True)
+    catalog.commit_shard(shard(1, "search-0.1", "escalation-1", "m1"), trajectories=[extra])
     held = path(1, "eval-0", "h1", 0, "1", correct=True)
     on_train = path(1, "eval-0", "o1", 0, "1", correct=True)
     catalog.commit_shard(shard(1, "eval-0", "evaluate:system2", "h1", "o1"), trajectories=[held, on_train])
@@ -113,8 +113,8 @@ def test_a_suspect_is_an_unsolved_problem_whose_wrong_answers_agree(catalog):
 def test_shard_status_counts_every_status(catalog):
     query = 'SELECT kind, shards, done, failed, problems FROM shard_status ORDER BY "round", kind'
     assert catalog.sql(query)[1] == [
+        ("escalation-1", 1, 1, 0, 1),
         ("evaluate:system2", 1, 1, 0, 2),
-        ("extra", 1, 1, 0, 1),
         ("search", 1, 1, 0, 4),
         ("search", 2, 1, 1, 2),
     ]

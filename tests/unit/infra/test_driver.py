@@ -1,5 +1,6 @@
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,9 @@ from rstar_core.config import SearchConfig
 from rstar_core.errors import EngineError, SearchError
 
 CONFIG = SearchConfig(num_candidates=3, num_rollouts=6, max_depth=6)
-JOBS = [TreeJob(f"p{number}", f"Question {number}?", "2", number % 2, 100 + number) for number in range(6)]
+JOBS = [
+    TreeJob(f"p{number}", f"Question {number}?", "2", number % 2, 100 + number, CONFIG) for number in range(6)
+]
 
 
 def run_arithmetic(prefix, code):
@@ -50,16 +53,20 @@ def services(policy=None, **changes):
     )
 
 
-async def collect(jobs, config, world):
-    return [grown async for grown in grow_trees(jobs, config, world)]
+def with_annotation(annotation):
+    return [replace(job, config=job.config.model_copy(update={"annotation": annotation})) for job in JOBS]
+
+
+async def collect(jobs, world):
+    return [grown async for grown in grow_trees(jobs, world)]
 
 
 @pytest.mark.parametrize("annotation", ["terminal", "ppm"])
 async def test_a_tree_grown_alone_equals_the_same_tree_grown_among_many(annotation):
-    config = CONFIG.model_copy(update={"annotation": annotation})
-    alone = [await grow_tree(job, config, services(scorer=LengthScorer())) for job in JOBS]
+    jobs = with_annotation(annotation)
+    alone = [await grow_tree(job, services(scorer=LengthScorer())) for job in jobs]
     policy = Hesitant()
-    among = await collect(JOBS, config, services(policy, scorer=LengthScorer()))
+    among = await collect(jobs, services(policy, scorer=LengthScorer()))
     assert policy.most == len(JOBS)
     assert sorted(grown.job.problem_id for grown in among) == [job.problem_id for job in JOBS]
     by_id = {grown.job.problem_id: grown for grown in among}
@@ -75,8 +82,8 @@ async def test_a_tree_grown_alone_equals_the_same_tree_grown_among_many(annotati
 
 async def test_only_the_seed_makes_two_trees_of_a_problem_differ():
     job = JOBS[0]
-    other = TreeJob(job.problem_id, job.question, job.reference, 1, job.seed + 1)
-    first, again, second = [(await grow_tree(each, CONFIG, services())).tree for each in (job, job, other)]
+    other = replace(job, tree_index=1, seed=job.seed + 1)
+    first, again, second = [(await grow_tree(each, services())).tree for each in (job, job, other)]
     assert first.nodes == again.nodes
     assert first.nodes != second.nodes
 
@@ -88,7 +95,7 @@ async def test_trees_come_as_they_end():
                 await asyncio.sleep(0.005)
             return await super().propose(request)
 
-    grown = await collect(JOBS[:3], CONFIG, services(Slow()))
+    grown = await collect(JOBS[:3], services(Slow()))
     assert grown[-1].job == JOBS[0]
 
 
@@ -111,7 +118,7 @@ class Breaks:
 async def test_the_first_error_cancels_the_others():
     policy = Breaks()
     with pytest.raises(EngineError, match="the model is gone"):
-        await collect(JOBS, CONFIG, services(policy))
+        await collect(JOBS, services(policy))
     assert sorted(policy.cancelled) == [job.question for job in JOBS if job.question != "Question 3?"]
 
 
@@ -123,22 +130,21 @@ async def test_a_caller_that_leaves_early_cancels_the_rest():
             return await super().propose(request)
 
     policy = OneAnswers()
-    trees = grow_trees(JOBS, CONFIG, services(policy))
+    trees = grow_trees(JOBS, services(policy))
     assert (await anext(trees)).job == JOBS[3]
     await trees.aclose()
     assert len(policy.cancelled) == len(JOBS) - 1
 
 
 async def test_a_search_guided_by_a_ppm_needs_one():
-    config = CONFIG.model_copy(update={"annotation": "ppm"})
     with pytest.raises(SearchError, match="no PPM was given"):
-        await grow_tree(JOBS[0], config, services())
+        await grow_tree(with_annotation("ppm")[0], services())
 
 
 async def test_an_adapter_that_answers_too_little_is_found_out():
     with pytest.raises(SearchError, match="3 of Completion were asked for"):
-        await grow_tree(JOBS[0], CONFIG, services(ScriptedPolicy(lambda _: ["one"])))
+        await grow_tree(JOBS[0], services(ScriptedPolicy(lambda _: ["one"])))
 
 
 async def test_no_jobs_are_no_trees():
-    assert await collect([], CONFIG, services()) == []
+    assert await collect([], services()) == []

@@ -31,8 +31,9 @@ async def grow(number, **changes):
     services = Services(
         ScriptedPolicy(random_arithmetic), ScriptedRunner(run_arithmetic), ExactGrader(), LengthScorer()
     )
-    job = TreeJob(f"p{number // 2}", f"Question {number // 2}?", "2", number % 2, number)
-    return await grow_tree(job, CONFIG.model_copy(update=changes), services)
+    config = CONFIG.model_copy(update=changes)
+    job = TreeJob(f"p{number // 2}", f"Question {number // 2}?", "2", number % 2, number, config)
+    return await grow_tree(job, services)
 
 
 @pytest.fixture
@@ -58,11 +59,6 @@ async def test_trees_come_back_from_their_rows(grown):
         assert trajectories(problem_id, tree) == trajectories(problem_id, each.tree)
         assert step_pairs(problem_id, tree) == step_pairs(problem_id, each.tree)
     assert any(step_pairs(problem_id, tree) for problem_id, tree in back)
-
-
-async def test_trees_of_two_shards_stay_apart(grown):
-    rows = [*node_rows(grown[0], 1, "s1", scored=False), *node_rows(grown[0], 1, "s2", scored=False)]
-    assert [kept(tree) for _, tree in trees_from(rows)] == [kept(grown[0].tree)] * 2
 
 
 async def test_priors_are_kept_where_a_ppm_gave_them_and_unknown_elsewhere():

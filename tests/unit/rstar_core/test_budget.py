@@ -4,11 +4,13 @@ from rstar_core.budget import (
     Difficulty,
     derive_seed,
     difficulty,
+    escalate,
     greedy_search,
+    plan_trees,
     problems_to_escalate,
     system2_search,
 )
-from rstar_core.config import EvaluationConfig, SearchConfig
+from rstar_core.config import EscalationConfig, EvaluationConfig, SearchConfig
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,35 @@ def test_system_2_is_guided_by_the_ppm_with_the_evaluations_budget():
     )
     assert (config.num_candidates, config.num_rollouts, config.annotation) == (32, 3, "ppm")
     assert config.temperature == 0.7
+
+
+ROUND_4 = (
+    EscalationConfig(num_rollouts=64),
+    EscalationConfig(num_rollouts=128),
+    EscalationConfig(num_new_trees=2),
+)
+
+
+@pytest.mark.parametrize(
+    ("level", "escalation", "expected"),
+    [
+        (0, ROUND_4, [(0, 16)]),
+        (1, ROUND_4, [(0, 64)]),
+        (2, ROUND_4, [(0, 128)]),
+        (3, ROUND_4, [(1, 16), (2, 16)]),
+        (1, (EscalationConfig(num_new_trees=1),), [(1, 16)]),
+        (2, (EscalationConfig(num_new_trees=1), EscalationConfig(num_rollouts=32)), [(0, 32), (1, 32)]),
+    ],
+)
+def test_each_level_of_effort_adds_trees_or_grows_those_that_are_there(level, escalation, expected):
+    planned = plan_trees(level, SearchConfig(num_rollouts=16), escalation)
+    assert [(each.tree_index, each.num_rollouts) for each in planned] == expected
+
+
+def test_only_what_is_unsolved_is_escalated_and_only_as_long_as_there_is_a_next_level():
+    tried = [("b", 0, 3), ("a", 0, 0), ("c", 2, 3)]
+    assert escalate(0, tried, ROUND_4) == (1, ("a", "b"))
+    assert escalate(2, tried, ROUND_4) == (3, ("a", "b"))
+    assert escalate(3, tried, ROUND_4) is None
+    assert escalate(0, [("c", 1, 3)], ROUND_4) is None
+    assert escalate(0, tried, ()) is None
