@@ -64,7 +64,7 @@ async def _judge(
     problem: Problem, grown: Sequence[GrownTree], services: Services, shard: ShardRow, label: str
 ) -> EvaluationRow:
     candidates = [
-        (tree.tree.nodes[found.node_ids[-1]].prior, found)
+        (tree.tree.prior_of(found.node_ids[-1]), found)
         for tree in grown
         for found in trajectories(problem.problem_id, tree.tree)
     ]

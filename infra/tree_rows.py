@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from infra.catalog.rows import DropRow, NodeRow, TrajectoryRow, TreeRow
 from rstar_core.trajectories import trajectories
-from rstar_core.tree import Node, Terminal, Tree
+from rstar_core.tree import Terminal, Tree
 from rstar_core.types import Step, StepKind, Trajectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from infra.driver import GrownTree
+    from rstar_core.tree import Node
 
 
 def tree_row(grown: GrownTree, round_id: int, shard_id: str) -> TreeRow:
@@ -27,7 +28,7 @@ def tree_row(grown: GrownTree, round_id: int, shard_id: str) -> TreeRow:
         tree_index=grown.job.tree_index,
         seed=grown.job.seed,
         num_rollouts=grown.tree.num_rollouts,
-        num_nodes=len(grown.tree.nodes),
+        num_nodes=len(grown.tree),
         num_correct=num_correct,
         num_trajectories=len(found),
         solved=num_correct > 0,
@@ -102,23 +103,13 @@ def trees_from(rows: Sequence[NodeRow]) -> Iterator[tuple[str, Tree]]:
 
 def _tree_from(rows: Iterable[NodeRow]) -> Tree:
     tree = Tree()
-    tree.nodes = [
-        Node(
-            index=row.node_id,
-            parent=row.parent_id,
-            depth=row.depth,
-            step=None if row.kind is None else Step(StepKind(row.kind), row.text, row.code, row.answer),
-            prior=row.prior or 0.0,
-            visits=row.visits,
-            q_sum=row.q_sum,
-            terminal=Terminal.ANSWER if row.kind == StepKind.ANSWER else None,
-            correct=row.correct,
-        )
-        for row in rows
-    ]
-    for node in tree.nodes:
-        if node.parent is not None:
-            tree.nodes[node.parent].children.append(node.index)
+    for row in rows:
+        if row.kind is not None and row.parent_id is not None:
+            (index,) = tree.extend(row.parent_id, [Step(StepKind(row.kind), row.text)], [row.prior or 0.0])
+            if row.kind == StepKind.ANSWER:
+                tree.end(index, Terminal.ANSWER, correct=row.correct)
+        tree.visits[row.node_id] = row.visits
+        tree.q_sum[row.node_id] = row.q_sum
     return tree
 
 

@@ -94,7 +94,7 @@ class SearchConfig(Settings):
         description="Who writes the answer step: the policy (paper), or we, from what was printed.",
     )
     num_rollouts: int = Field(default=8, ge=1, description="Rollouts per problem (paper: 8 / 16 / 16 / 16).")
-    max_depth: int = Field(default=16, ge=1, description="Depth limit (paper: 16).")
+    max_depth: int = Field(default=16, ge=1, le=254, description="Depth limit (paper: 16).")
     exploration: float = Field(default=2.0, ge=0, description="c of UCT (paper: 2).")
     annotation: Literal["terminal", "ppm"] = Field(
         default="terminal", description="q0 = 0 (rounds 1–2) or q0 = PPM score (rounds 3–4)."

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rstar_core.prompts import (
+from rstar_core.tags import (
     ANSWER_START,
     CODE_START,
     END_OF_ANSWER,
@@ -18,10 +18,13 @@ from rstar_core.prompts import (
     END_OF_OUTPUT,
     END_OF_STEP,
     STOP_TAGS,
+    extract_boxed,
 )
 from rstar_core.types import Completion, Step, StepKind
 
-_BOXED = "\\boxed{"
+_STOP = re.compile("|".join(STOP_TAGS))
+_FORGED = re.compile(f"{END_OF_OUTPUT}|{ANSWER_START}|{CODE_START}")
+_FORGED_IN_ANSWER = re.compile(f"{END_OF_OUTPUT}|{CODE_START}")
 _STEP_ENDS = re.compile(f"(?<={END_OF_STEP}\n)|(?<={END_OF_OUTPUT}\n)")
 
 
@@ -50,36 +53,18 @@ def parse_step(completion: Completion, parent: StepKind | None) -> Step | Malfor
     Text after the first stop tag is ignored: an engine that does not stop at tags loses nothing by it. Code
     that runs into an `<output>` block without its end tag counts as final: the executor writes the block.
     """
-    found = _first_tag(completion.text)
-    if found is None:
+    stop = _STOP.search(completion.text)
+    if stop is None:
         return Malformed(Defect.NO_END_TAG if completion.finished else Defect.TOO_LONG)
-    position, tag = found
-    body = completion.text[:position].strip("\n").rstrip()
+    tag = stop[0]
+    body = completion.text[: stop.start()].strip("\n").rstrip()
     if tag == END_OF_ANSWER:
         return _parse_answer(body) if parent is StepKind.FINAL_CODE else Malformed(Defect.ANSWER_BEFORE_CODE)
     if parent is StepKind.FINAL_CODE:
         return Malformed(Defect.CODE_AFTER_OUTPUT)
     if parent is None and body.startswith(CODE_START):
         body = body.removeprefix(CODE_START).strip("\n")
-    if not body.strip():
-        return Malformed(Defect.EMPTY_STEP)
-    if any(mark in body for mark in (END_OF_OUTPUT, ANSWER_START, CODE_START)):
-        return Malformed(Defect.FORGED_BLOCK)
-    kind, end = (StepKind.CODE, END_OF_STEP) if tag == END_OF_STEP else (StepKind.FINAL_CODE, END_OF_CODE)
-    return Step(kind, f"{body}\n{end}\n", body + "\n")
-
-
-def extract_boxed(text: str) -> str | None:
-    r"""Content of the last `\boxed{…}` with balanced braces, or None if there is none."""
-    start = text.rfind(_BOXED)
-    while start >= 0:
-        depth = 1
-        for index in range(start + len(_BOXED), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[index], 0)
-            if depth == 0:
-                return text[start + len(_BOXED) : index].strip()
-        start = text.rfind(_BOXED, 0, start)
-    return None
+    return _parse_code(body, tag)
 
 
 def split_steps(text: str) -> tuple[str, ...]:
@@ -87,15 +72,19 @@ def split_steps(text: str) -> tuple[str, ...]:
     return tuple(piece for piece in _STEP_ENDS.split(text) if piece)
 
 
-def _first_tag(text: str) -> tuple[int, str] | None:
-    found = [(text.find(tag), tag) for tag in STOP_TAGS if tag in text]
-    return min(found) if found else None
+def _parse_code(body: str, tag: str) -> Step | Malformed:
+    if not body.strip():
+        return Malformed(Defect.EMPTY_STEP)
+    if _FORGED.search(body):
+        return Malformed(Defect.FORGED_BLOCK)
+    if tag == END_OF_STEP:
+        return Step(StepKind.CODE, f"{body}\n{END_OF_STEP}\n")
+    return Step(StepKind.FINAL_CODE, f"{body}\n{END_OF_CODE}\n")
 
 
 def _parse_answer(body: str) -> Step | Malformed:
-    answer = extract_boxed(body)
-    if not answer:
+    if not extract_boxed(body):
         return Malformed(Defect.NO_BOXED_ANSWER)
-    if any(mark in body for mark in (END_OF_OUTPUT, CODE_START)):
+    if _FORGED_IN_ANSWER.search(body):
         return Malformed(Defect.FORGED_BLOCK)
-    return Step(kind=StepKind.ANSWER, text=f"{body}{END_OF_ANSWER}", answer=answer)
+    return Step(StepKind.ANSWER, f"{body}{END_OF_ANSWER}")

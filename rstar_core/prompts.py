@@ -8,25 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-PromptStyle = Literal["bootstrap", "finetuned"]
-
-CODE_START = "<code>"
-END_OF_STEP = "<end_of_step>"
-END_OF_CODE = "<end_of_code>"
-OUTPUT_START = "<output>"
-END_OF_OUTPUT = "<end_of_output>"
-ANSWER_START = "<answer>"
-END_OF_ANSWER = "<end_of_answer>"
-ALL_TAGS = (
-    CODE_START,
-    END_OF_STEP,
-    END_OF_CODE,
-    OUTPUT_START,
-    END_OF_OUTPUT,
+from rstar_core.tags import (
     ANSWER_START,
+    CODE_START,
     END_OF_ANSWER,
+    END_OF_CODE,
+    END_OF_OUTPUT,
+    END_OF_STEP,
+    OUTPUT_START,
 )
-STOP_TAGS = (END_OF_STEP, END_OF_CODE, OUTPUT_START, END_OF_ANSWER)
+
+PromptStyle = Literal["bootstrap", "finetuned"]
 
 PREAMBLE = "import math\nimport sympy\n"
 """First lines of every program: part of the prompt, so no candidate has to write them."""

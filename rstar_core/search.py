@@ -8,15 +8,17 @@ evaluate, backup.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from rstar_core.annotation import initial_q, terminal_value
 from rstar_core.errors import SearchError
-from rstar_core.parsing import Malformed, parse_step
-from rstar_core.prompts import ALL_TAGS, PREAMBLE, answer_step, last_output_line, output_block
+from rstar_core.parsing import Defect, Malformed, parse_step
+from rstar_core.prompts import PREAMBLE, answer_step, last_output_line, output_block
 from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score
 from rstar_core.selection import select_child
-from rstar_core.tree import Node, Terminal, Tree
+from rstar_core.tags import ALL_TAGS
+from rstar_core.tree import Terminal, Tree
 from rstar_core.types import Completion, Execution, ExecutionStatus, Step, StepKind, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 ReplyT = TypeVar("ReplyT", Completion, Execution, float, Verdict)
 _MAX_SEED = 2**31 - 1
+_TAG = re.compile("|".join(ALL_TAGS))
 
 
 def search(
@@ -44,35 +47,37 @@ def search(
         The tree, as the generator's return value.
     """
     tree = Tree()
-    for _ in range(config.num_rollouts):
+    while tree.num_rollouts < config.num_rollouts and not tree.closed[0]:
         leaf = yield from _descend(tree, question, reference, config, rng)
-        value = terminal_value(
-            cast("Terminal", leaf.terminal),
-            correct=leaf.correct,
-            score=leaf.prior if config.annotation == "ppm" else None,
-        )
-        backup(tree, leaf, value)
-        if tree.root.closed:
-            break
+        backup(tree, leaf, _value(tree, leaf, config))
+    tree.trim()
     return tree
 
 
-def backup(tree: Tree, leaf: Node, value: float) -> None:
+def backup(tree: Tree, leaf: int, value: float) -> None:
     """q(s)^k = q(s)^(k-1) + value and N(s) + 1 along the path (paper, equation 2)."""
-    for node in tree.path(leaf):
-        node.visits += 1
-        node.q_sum += value
+    visits, q_sum, parent = tree.visits, tree.q_sum, tree.parent
+    while leaf >= 0:
+        visits[leaf] += 1
+        q_sum[leaf] += value
+        leaf = parent[leaf]
     tree.num_rollouts += 1
+
+
+def _value(tree: Tree, leaf: int, config: SearchConfig) -> float:
+    node = tree.node(leaf)
+    score = node.prior if config.annotation == "ppm" else None
+    return terminal_value(cast("Terminal", node.terminal), correct=node.correct, score=score)
 
 
 def _descend(
     tree: Tree, question: str, reference: str | None, config: SearchConfig, rng: random.Random
-) -> Generator[Request, Reply, Node]:
-    node = tree.root
-    while node.terminal is None:
-        if not node.expanded:
+) -> Generator[Request, Reply, int]:
+    node = 0
+    while not tree.is_terminal(node):
+        if tree.first_child[node] < 0:
             yield from expand(tree, node, question, reference, config, rng)
-        if not node.children:
+        if tree.first_child[node] < 0:
             return node  # a dead end
         node = select_child(tree, node, exploration=config.exploration, rng=rng)
     return node
@@ -80,61 +85,80 @@ def _descend(
 
 def expand(
     tree: Tree,
-    node: Node,
+    node: int,
     question: str,
     reference: str | None,
     config: SearchConfig,
     rng: random.Random,
 ) -> Generator[Request, Reply, None]:
     """Give `node` children, or close it as a dead end if no candidate survives `num_proposals` attempts."""
-    node.expanded = True
-    written = _answer_is_written(node, config)
-    for _ in range(1 if written else config.num_proposals):
-        candidates = yield from _propose(tree, node, question, config, rng)
-        survivors = yield from _execute(tree, node, candidates)
-        verdicts, survivors = yield from _grade(tree, survivors, reference)
-        yield from evaluate(tree, node, survivors, verdicts, question, config)
-        if node.children:
-            return
-    node.terminal = Terminal.DEAD_END
-    _close(tree, node)
+    texts = tree.texts_to(node)
+    parent = tree.kind_of(node)
+    if parent is StepKind.FINAL_CODE and config.answer_step == "output":
+        written = Step(StepKind.ANSWER, answer_step(last_output_line(texts[-1])))
+        if written.answer:
+            yield from _accept(tree, node, [written], texts, question, reference, config)
+        else:  # what was printed has a brace too many
+            tree.drops[Defect.NO_BOXED_ANSWER] += 1
+    else:
+        for _ in range(config.num_proposals):
+            candidates = yield from _propose(tree, parent, texts, question, config, rng)
+            survivors = yield from _execute(tree, candidates, texts)
+            yield from _accept(tree, node, survivors, texts, question, reference, config)
+            if tree.first_child[node] >= 0:
+                break
+    if tree.first_child[node] < 0:
+        tree.end(node, Terminal.DEAD_END)
+        _close(tree, node)
 
 
 def evaluate(
     tree: Tree,
-    node: Node,
+    node: int,
     steps: Sequence[Step],
     verdicts: Sequence[bool | None],
+    scores: Sequence[float | None],
+    config: SearchConfig,
+) -> None:
+    """Turn surviving candidates into children with their initial values."""
+    children = tree.extend(node, steps, [initial_q(score) for score in scores])
+    at_limit = tree.depth[node] + 1 >= config.max_depth
+    for child, step, verdict in zip(children, steps, verdicts, strict=True):
+        if step.kind is StepKind.ANSWER:
+            tree.end(child, Terminal.ANSWER, correct=verdict)
+        elif at_limit:
+            tree.end(child, Terminal.DEPTH_LIMIT)
+
+
+def _accept(
+    tree: Tree,
+    node: int,
+    steps: Sequence[Step],
+    texts: tuple[str, ...],
     question: str,
+    reference: str | None,
     config: SearchConfig,
 ) -> Generator[Request, Reply, None]:
-    """Turn surviving candidates into children with their initial values."""
-    if not steps:
-        return
+    """Grade and score the candidates that ran, and add them to the tree."""
+    verdicts, steps = yield from _grade(tree, steps, reference)
     scores: Sequence[float | None] = [None] * len(steps)
-    if config.annotation == "ppm":
-        earlier = tuple(step.text for step in tree.steps(node))
-        request = Score(question, earlier, tuple(step.text for step in steps))
+    if steps and config.annotation == "ppm":
+        request = Score(question, texts, tuple([step.text for step in steps]))
         scores = _check((yield request), len(steps), float)
-    for step, verdict, score in zip(steps, verdicts, scores, strict=True):
-        child = tree.add(node, step, initial_q(score))
-        if step.kind is StepKind.ANSWER:
-            child.terminal = Terminal.ANSWER
-            child.correct = verdict
-        elif child.depth >= config.max_depth:
-            child.terminal = Terminal.DEPTH_LIMIT
+    evaluate(tree, node, steps, verdicts, scores, config)
 
 
 def _propose(
-    tree: Tree, node: Node, question: str, config: SearchConfig, rng: random.Random
+    tree: Tree,
+    parent: StepKind | None,
+    texts: tuple[str, ...],
+    question: str,
+    config: SearchConfig,
+    rng: random.Random,
 ) -> Generator[Request, Reply, list[Step]]:
-    parent = node.step.kind if node.step else None
-    if node.step is not None and _answer_is_written(node, config):
-        answer = last_output_line(node.step.text)
-        return [Step(StepKind.ANSWER, answer_step(answer), answer=answer)]
     request = Propose(
         question=question,
-        steps=tuple(step.text for step in tree.steps(node)),
+        steps=texts,
         num_candidates=config.num_candidates,
         seed=rng.randint(0, _MAX_SEED),
         temperature=config.temperature,
@@ -142,10 +166,10 @@ def _propose(
         max_tokens=config.max_step_tokens,
     )
     completions = _check((yield request), config.num_candidates, Completion)
+    tree.num_tokens += sum([completion.num_tokens for completion in completions])
+    tree.num_candidates += len(completions)
     candidates: dict[str, Step] = {}
     for completion in completions:
-        tree.num_tokens += completion.num_tokens
-        tree.num_candidates += 1
         step = parse_step(completion, parent)
         if isinstance(step, Malformed):
             tree.drops[step.defect] += 1
@@ -156,18 +180,14 @@ def _propose(
     return list(candidates.values())
 
 
-def _answer_is_written(node: Node, config: SearchConfig) -> bool:
-    """Whether the next step is the answer that we write from the program's output."""
-    final = node.step is not None and node.step.kind is StepKind.FINAL_CODE
-    return final and config.answer_step == "output"
-
-
-def _execute(tree: Tree, node: Node, candidates: list[Step]) -> Generator[Request, Reply, list[Step]]:
+def _execute(
+    tree: Tree, candidates: list[Step], texts: tuple[str, ...]
+) -> Generator[Request, Reply, list[Step]]:
     """Keep the candidates whose code runs; a final one also has to print something."""
-    with_code = tuple(step.code for step in candidates if step.kind is not StepKind.ANSWER)
+    with_code = tuple([step.code for step in candidates if step.kind is not StepKind.ANSWER])
     if not with_code:
         return candidates
-    prefix = PREAMBLE + "".join(step.code for step in tree.steps(node))
+    prefix = PREAMBLE + "".join([Step(StepKind.CODE, text).code for text in texts])
     executions = _check((yield Execute(prefix, with_code)), len(with_code), Execution)
     results = iter(executions)
     survivors = []
@@ -179,27 +199,26 @@ def _execute(tree: Tree, node: Node, candidates: list[Step]) -> Generator[Reques
             tree.drops[f"code_{execution.status}"] += 1
         elif not execution.stdout.strip():
             tree.drops["no_output"] += 1
-        elif any(tag in execution.stdout for tag in ALL_TAGS):
+        elif _TAG.search(execution.stdout):
             tree.drops["tag_in_output"] += 1  # a program must not write the solution's structure
         else:
-            text = step.text + output_block(execution.stdout)
-            survivors.append(Step(step.kind, text, step.code))
+            survivors.append(Step(step.kind, step.text + output_block(execution.stdout)))
     return survivors
 
 
 def _grade(
-    tree: Tree, steps: list[Step], reference: str | None
-) -> Generator[Request, Reply, tuple[list[bool | None], list[Step]]]:
+    tree: Tree, steps: Sequence[Step], reference: str | None
+) -> Generator[Request, Reply, tuple[list[bool | None], Sequence[Step]]]:
     """Verdicts of the answer steps; an answer that cannot be decided is dropped: it is not wrong."""
-    answers = tuple(step.answer for step in steps if step.answer is not None)
+    answers = tuple([step.answer or "" for step in steps if step.kind is StepKind.ANSWER])
     if reference is None or not answers:
         return [None] * len(steps), steps
     results = iter(_check((yield Grade(answers, reference)), len(answers), Verdict))
     verdicts: list[bool | None] = []
     decided = []
     for step in steps:
-        correct = None if step.answer is None else next(results).correct
-        if step.answer is not None and correct is None:
+        correct = None if step.kind is not StepKind.ANSWER else next(results).correct
+        if step.kind is StepKind.ANSWER and correct is None:
             tree.drops["answer_undecided"] += 1
             continue
         verdicts.append(correct)
@@ -207,18 +226,18 @@ def _grade(
     return verdicts, decided
 
 
-def _close(tree: Tree, node: Node) -> None:
+def _close(tree: Tree, node: int) -> None:
     """Close `node`, and every ancestor of which all children are closed."""
-    node.closed = True
-    while node.parent is not None:
-        node = tree.nodes[node.parent]
-        if not all(child.closed for child in tree.children(node)):
+    tree.closed[node] = 1
+    while (node := tree.parent[node]) >= 0:
+        if not all(tree.closed[child] for child in tree.children_of(node)):
             return
-        node.closed = True
+        tree.closed[node] = 1
 
 
 def _check(reply: Reply, count: int, kind: type[ReplyT]) -> tuple[ReplyT, ...]:
-    if len(reply) != count or not all(isinstance(item, kind) for item in reply):
+    same = {*map(type, reply)} <= {kind} or all(isinstance(item, kind) for item in reply)
+    if len(reply) != count or not same:
         raise SearchError(
             f"a driver sent {len(reply)} values where {count} of {kind.__name__} were asked for"
         )

@@ -16,7 +16,8 @@ def trajectories(problem_id: str, tree: Tree) -> tuple[Trajectory, ...]:
     """Every visited root-to-answer path; `correct` is False where there is no reference."""
     found = []
     for leaf in tree.answers():
-        if leaf.visits == 0 or leaf.step is None or leaf.step.answer is None:
+        answer = None if leaf.step is None else leaf.step.answer
+        if leaf.visits == 0 or answer is None:
             continue
         path = tree.path(leaf)[1:]
         found.append(
@@ -25,7 +26,7 @@ def trajectories(problem_id: str, tree: Tree) -> tuple[Trajectory, ...]:
                 node_ids=tuple(node.index for node in path),
                 steps=tree.steps(leaf),
                 q_values=tuple(node.q for node in path),
-                answer=leaf.step.answer,
+                answer=answer,
                 correct=leaf.correct is True,
             )
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rstar_core.tags import END_OF_CODE, END_OF_STEP, extract_boxed
+
 
 class Tier(StrEnum):
     """Difficulty class of a problem; the paper reports coverage by it (Table 2)."""
@@ -66,14 +68,22 @@ class Step:
         kind: CODE ends with `<end_of_step>`, FINAL_CODE with `<end_of_code>`, ANSWER with `<end_of_answer>`.
         text: The step exactly as it stands in the solution, tags included; for FINAL_CODE it includes the
             `<output>` block that the executor wrote.
-        code: The Python source of the step; empty for ANSWER.
-        answer: The content of the last `\boxed{}`; None unless the kind is ANSWER.
     """
 
     kind: StepKind
     text: str
-    code: str = ""
-    answer: str | None = None
+
+    @property
+    def code(self) -> str:
+        """The Python source of the step; empty for ANSWER."""
+        if self.kind is StepKind.ANSWER:
+            return ""
+        return self.text.partition(END_OF_STEP if self.kind is StepKind.CODE else END_OF_CODE)[0]
+
+    @property
+    def answer(self) -> str | None:
+        r"""The content of the last `\boxed{}`; None unless the kind is ANSWER."""
+        return extract_boxed(self.text) if self.kind is StepKind.ANSWER else None
 
 
 class ExecutionStatus(StrEnum):

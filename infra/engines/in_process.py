@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from infra.engines.base import EngineStats
 from infra.tokens import encode_pieces
 from rstar_core.errors import EngineError
-from rstar_core.prompts import STOP_TAGS, PromptStyle, render
+from rstar_core.prompts import PromptStyle, render
+from rstar_core.tags import STOP_TAGS
 from rstar_core.types import Completion
 
 if TYPE_CHECKING:

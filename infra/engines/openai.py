@@ -16,7 +16,8 @@ import httpx
 
 from infra.engines.base import EngineStats
 from rstar_core.errors import ConfigError, EngineError, EngineUnavailableError
-from rstar_core.prompts import STOP_TAGS, PromptStyle, render
+from rstar_core.prompts import PromptStyle, render
+from rstar_core.tags import STOP_TAGS
 from rstar_core.types import Completion
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from infra.tokens import encode_pieces, keep_newest
 from rstar_core.errors import TrainingError
-from rstar_core.prompts import END_OF_OUTPUT, OUTPUT_START
+from rstar_core.tags import END_OF_OUTPUT, OUTPUT_START
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

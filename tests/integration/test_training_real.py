@@ -10,8 +10,9 @@ import pytest
 from infra.training import PpmJob, SftJob, run_training
 from rstar_core.config import PpmConfig, SftConfig
 from rstar_core.errors import TrainingError
-from rstar_core.prompts import END_OF_CODE, END_OF_STEP, answer_step, output_block, question_piece
+from rstar_core.prompts import answer_step, output_block, question_piece
 from rstar_core.requests import Score
+from rstar_core.tags import END_OF_CODE, END_OF_STEP
 
 pytestmark = pytest.mark.real
 

@@ -13,8 +13,9 @@ import pytest
 from infra.engines.openai import OpenAIPolicy
 from rstar_core.config import PolicyConfig
 from rstar_core.errors import ConfigError, EngineError, EngineUnavailableError
-from rstar_core.prompts import STOP_TAGS, render
+from rstar_core.prompts import render
 from rstar_core.requests import Propose
+from rstar_core.tags import STOP_TAGS
 from rstar_core.types import Completion
 
 KEY_VARIABLE, KEY = "RSTAR_TEST_ENGINE_KEY", "sk-top-secret"

@@ -6,7 +6,8 @@ from infra.tokens import choose_pad_id, encode_pieces, keep_newest
 from infra.training.examples import IGNORED, encode_pair, encode_sft, read_rows, split_pairs
 from infra.training.job import PairRow, SftRow
 from rstar_core.errors import TrainingError
-from rstar_core.prompts import END_OF_CODE, answer_step, output_block, question_piece
+from rstar_core.prompts import answer_step, output_block, question_piece
+from rstar_core.tags import END_OF_CODE
 
 
 class LetterTokenizer:

@@ -2,13 +2,16 @@
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from rstar_core.config import SearchConfig
 
+COLUMNS = (
+    *("index", "parent", "depth", "prior", "children", "visits", "q_sum"),
+    *("expanded", "terminal", "closed", "correct"),
+)
 GOLDEN = Path(__file__).parents[2] / "golden"
 CONFIGS = {
     "bootstrap": (SearchConfig(num_candidates=5, num_rollouts=8), "5"),
@@ -21,9 +24,15 @@ CONFIGS = {
 }
 
 
+def as_dict(node):
+    columns = {name: getattr(node, name) for name in COLUMNS}
+    step = node.step and {"kind": node.step.kind, "text": node.step.text}
+    return {"step": step, **columns}
+
+
 def as_json(tree):
     return {
-        "nodes": [asdict(node) for node in tree.nodes],
+        "nodes": [as_dict(node) for node in tree.nodes],
         "drops": dict(sorted(tree.drops.items())),
         "num_tokens": tree.num_tokens,
         "num_candidates": tree.num_candidates,

@@ -11,8 +11,9 @@ def branch(tree, parent, text, q, *answers, visits=4):
     node = tree.add(parent, Step(StepKind.CODE, text), 0.0)
     node.visits, node.q_sum = visits, q * visits
     for number, correct in enumerate(answers):
-        leaf = tree.add(node, Step(StepKind.ANSWER, f"{text}{number}", answer="1"), 0.0)
-        leaf.terminal, leaf.correct, leaf.visits = Terminal.ANSWER, correct, 1
+        leaf = tree.add(node, Step(StepKind.ANSWER, f"{text}{number}\\boxed{{1}}"), 0.0)
+        tree.end(leaf.index, Terminal.ANSWER, correct=correct)
+        leaf.visits = 1
         leaf.q_sum = 1.0 if correct else -1.0
     return node
 
@@ -22,7 +23,7 @@ def sides(pairs):
 
 
 def made(text, q, *, correct):
-    return Trajectory("p", (1,), (Step(StepKind.ANSWER, text, answer="1"),), (q,), "1", correct)
+    return Trajectory("p", (1,), (Step(StepKind.ANSWER, text),), (q,), "1", correct)
 
 
 def test_the_two_best_that_lead_to_right_meet_the_two_worst_that_lead_to_wrong():
@@ -101,7 +102,7 @@ def test_answer_steps_are_left_to_the_final_pairs():
     tree = Tree()
     branch(tree, tree.root, "a", 0.0, True, False)
     assert step_pairs("p", tree) == ()
-    assert sides(final_pairs("p", trajectories("p", tree))) == [("aa0", "aa1")]
+    assert sides(final_pairs("p", trajectories("p", tree))) == [("aa0\\boxed{1}", "aa1\\boxed{1}")]
 
 
 def test_whole_trajectories_are_compared_best_correct_against_worst_incorrect():

@@ -1,6 +1,6 @@
 import pytest
 
-from rstar_core.parsing import extract_boxed, parse_step
+from rstar_core.parsing import parse_step
 from rstar_core.prompts import (
     PREAMBLE,
     answer_step,
@@ -10,6 +10,7 @@ from rstar_core.prompts import (
     question_piece,
     render,
 )
+from rstar_core.tags import extract_boxed
 from rstar_core.types import Completion, StepKind
 
 

@@ -320,7 +320,8 @@ def test_the_answer_step_may_be_read_from_the_output_without_asking_the_policy(p
     )
     assert len(played.of(Propose)) == 1
     answer = next(played.tree.answers())
-    assert answer.step == Step(StepKind.ANSWER, boxed(5), answer="5")
+    assert answer.step == Step(StepKind.ANSWER, boxed(5))
+    assert answer.step.answer == "5"
     assert answer.correct is True
     assert played.tree.num_candidates == 2
 
@@ -338,7 +339,7 @@ def test_backup_adds_the_value_and_a_visit_along_the_path_only():
     right = tree.add(tree.root, Step(StepKind.CODE, "b"), -0.5)
     leaf = tree.add(left, Step(StepKind.CODE, "c"), 0.0)
     for value in (1.0, 1.0, -1.0, 1.0):
-        backup(tree, leaf, value)
+        backup(tree, leaf.index, value)
     assert [(n.visits, n.q_sum) for n in (tree.root, left, leaf)] == [(4, 2.0), (4, 2.5), (4, 2.0)]
     assert leaf.q == 0.5
     assert (right.visits, right.q_sum, right.q) == (0, -0.5, -0.5)
@@ -395,7 +396,7 @@ def test_the_same_seed_gives_the_same_tree_and_another_seed_another(world, setti
 
     def grow(seed):
         played = world().play(config, seed=seed)
-        return played.tree.nodes, played.tree.drops, played.requests
+        return played.tree, played.requests
 
     assert grow(1) == grow(1)
     assert grow(1) != grow(2)

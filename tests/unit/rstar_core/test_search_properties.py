@@ -1,5 +1,3 @@
-import json
-from dataclasses import asdict
 from itertools import pairwise
 
 import pytest
@@ -73,7 +71,7 @@ def test_the_structure_of_any_tree_holds(world, config, reference, percent_bad, 
     for index, node in enumerate(tree.nodes):
         assert node.index == index
         path = tree.path(node)
-        assert path[0] is tree.root
+        assert path[0] == tree.root
         assert [each.depth for each in path] == list(range(node.depth + 1))
         assert all(child.parent == parent.index for parent, child in pairwise(path))
         assert node.depth <= config.max_depth + 1
@@ -92,8 +90,7 @@ def test_the_structure_of_any_tree_holds(world, config, reference, percent_bad, 
 @given(**GAMES)
 def test_the_same_seed_always_gives_the_same_tree(world, config, reference, percent_bad, seed):
     def grow():
-        tree = world(7, percent_bad=percent_bad).play(config, reference=reference, seed=seed).tree
-        return json.dumps([asdict(node) for node in tree.nodes]), tree.drops, tree.num_tokens
+        return world(7, percent_bad=percent_bad).play(config, reference=reference, seed=seed).tree
 
     assert grow() == grow()
 

@@ -19,7 +19,7 @@ def tree_with_children(*children, root_visits=10):
 
 
 def choose(tree, *, exploration=2.0, seed=0):
-    return select_child(tree, tree.root, exploration=exploration, rng=random.Random(seed)).index
+    return select_child(tree, 0, exploration=exploration, rng=random.Random(seed))
 
 
 def test_uct_of_the_papers_rule_worked_by_hand():
@@ -69,7 +69,7 @@ def test_a_clear_choice_takes_nothing_from_the_stream():
     rng = random.Random(7)
     before = rng.getstate()
     tree = tree_with_children((1.0, 1, 0.0), (0.0, 1, 0.0))
-    select_child(tree, tree.root, exploration=2.0, rng=rng)
+    select_child(tree, 0, exploration=2.0, rng=rng)
     assert rng.getstate() == before
 
 

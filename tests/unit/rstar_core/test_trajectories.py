@@ -9,7 +9,7 @@ from rstar_core.types import Step, StepKind, Trajectory
 
 
 def made(text, *q_values, correct=True):
-    steps = (*(Step(StepKind.CODE, "") for _ in q_values[1:]), Step(StepKind.ANSWER, text, answer="5"))
+    steps = (*(Step(StepKind.CODE, "") for _ in q_values[1:]), Step(StepKind.ANSWER, text))
     return Trajectory("p", tuple(range(1, len(q_values) + 1)), steps, q_values, "5", correct)
 
 
@@ -18,8 +18,8 @@ def texts(found):
 
 
 def with_answer(tree, parent, answer, *, correct):
-    leaf = tree.add(parent, Step(StepKind.ANSWER, f"\\boxed{{{answer}}}", answer=answer), 0.0)
-    leaf.terminal, leaf.correct = Terminal.ANSWER, correct
+    leaf = tree.add(parent, Step(StepKind.ANSWER, f"\\boxed{{{answer}}}"), 0.0)
+    tree.end(leaf.index, Terminal.ANSWER, correct=correct)
     return leaf
 
 
@@ -30,7 +30,7 @@ def test_every_visited_path_to_an_answer_is_a_trajectory():
     other = tree.add(tree.root, Step(StepKind.CODE, "never\n"), 0.0)
     right, wrong, never = (with_answer(tree, node, a, correct=a == "5") for a in ("5", "7", "8"))
     for leaf, value in ((right, 1.0), (wrong, -1.0), (right, 1.0), (other, -1.0)):
-        backup(tree, leaf, value)
+        backup(tree, leaf.index, value)
     assert never.visits == 0
     assert trajectories("p", tree) == (
         Trajectory("p", (1, 3), (step, right.step), (1 / 3, 1.0), "5", correct=True),
@@ -40,7 +40,7 @@ def test_every_visited_path_to_an_answer_is_a_trajectory():
 
 def test_without_a_reference_no_trajectory_counts_as_correct():
     tree = Tree()
-    backup(tree, with_answer(tree, tree.root, "5", correct=None), 0.5)
+    backup(tree, with_answer(tree, tree.root, "5", correct=None).index, 0.5)
     assert [each.correct for each in trajectories("p", tree)] == [False]
 
 
