@@ -121,6 +121,11 @@ class AppendLog:
                     self._file.truncate(size)
                 raise
 
+    def truncate(self, size: int) -> None:
+        """Forget everything after the first `size` bytes."""
+        with _explained("written", str(self.path)):
+            self._file.truncate(size)
+
     def close(self) -> None:
         """Close the file; closing twice is fine."""
         self._file.close()

@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rstar_core.errors import SearchError
 from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score
@@ -72,8 +72,20 @@ class GrownTree:
     seconds: float
 
 
-async def grow_tree(job: TreeJob, services: Services) -> GrownTree:
-    """Run one search to its end."""
+class ReplyLog(Protocol):
+    """Where a tree's replies are kept, so that a killed search goes on where it was."""
+
+    def take(self, request: Request) -> Reply | None:
+        """The reply that an earlier run had to this request; None from where its log ends."""
+        ...
+
+    def append(self, request: Request, reply: Reply) -> None:
+        """Keep a new reply."""
+        ...
+
+
+async def grow_tree(job: TreeJob, services: Services, log: ReplyLog | None = None) -> GrownTree:
+    """Run one search to its end, over what its log holds without asking anybody."""
     started = time.perf_counter()
     rng = random.Random(job.seed)  # noqa: S311 - a recorded seed
     searching = search(job.question, job.reference, job.config, rng)
@@ -83,12 +95,24 @@ async def grow_tree(job: TreeJob, services: Services) -> GrownTree:
             request = searching.send(reply)  # type: ignore[arg-type]  # None starts a generator
         except StopIteration as end:
             return GrownTree(job, end.value, time.perf_counter() - started)
-        reply = await services.answer(request)
+        reply = None if log is None else log.take(request)
+        if reply is None:
+            reply = await services.answer(request)
+            if log is not None:
+                log.append(request, reply)
 
 
-async def grow_trees(jobs: Sequence[TreeJob], services: Services) -> AsyncIterator[GrownTree]:
-    """Grow all trees at once; yields each as it ends. The first error cancels the others."""
-    pending = {asyncio.create_task(grow_tree(job, services)) for job in jobs}
+async def grow_trees(
+    jobs: Sequence[TreeJob], services: Services, logs: Sequence[ReplyLog | None] = ()
+) -> AsyncIterator[GrownTree]:
+    """Grow all trees at once, each with its log; yields each as it ends.
+
+    The first error cancels the others.
+    """
+    each_log = logs or [None] * len(jobs)
+    pending = {
+        asyncio.create_task(grow_tree(job, services, log)) for job, log in zip(jobs, each_log, strict=True)
+    }
     try:
         for finished in asyncio.as_completed(list(pending)):
             yield await finished

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.catalog.rows import ShardRow, ShardStatus
 from infra.driver import GrownTree, Services, TreeJob, grow_trees
 from infra.progress import progress
+from infra.replay_log import Belonging, ShardLog
 from infra.tree_rows import drop_rows, node_rows, trajectory_rows, tree_row
 from rstar_core.budget import derive_seed, escalate, plan_trees
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from infra.catalog.catalog import Catalog
     from infra.catalog.rows import TreeRow
+    from infra.workspace import Workspace
     from rstar_core.config import RoundConfig
     from rstar_core.types import Problem
 
@@ -39,15 +42,12 @@ def num_trees(shard: ShardRow, settings: RoundConfig) -> int:
     return shard.num_problems * len(plan_trees(level_of(shard), settings.search, settings.escalation))
 
 
-def grow_shard(
-    problems: Sequence[Problem], settings: RoundConfig, services: Services, shard: ShardRow, *, seed: int
-) -> list[GrownTree]:
-    """Grow the shard's trees, all at once, with the reference answers.
-
-    A tree's seed depends on campaign seed, round, problem and tree index alone.
-    """
+def tree_jobs(
+    problems: Sequence[Problem], settings: RoundConfig, shard: ShardRow, *, seed: int
+) -> list[TreeJob]:
+    """The trees of a shard; a tree's seed depends on campaign seed, round, problem and tree index alone."""
     plans = plan_trees(level_of(shard), settings.search, settings.escalation)
-    jobs = [
+    return [
         TreeJob(
             each.problem_id,
             each.question,
@@ -60,9 +60,35 @@ def grow_shard(
         for plan in plans
     ]
 
+
+def open_log(
+    workspace: Workspace, shard: ShardRow, jobs: Sequence[TreeJob], policy: str, ppm: str | None
+) -> ShardLog:
+    """The shard's replay log; trees of earlier levels that grow on here start with what they have.
+
+    Raises:
+        ReplayError: The log that is there belongs to something else, or is damaged.
+    """
+    belonging = Belonging(
+        round=shard.round_id,
+        shard=shard.shard_id,
+        policy=policy,
+        ppm=ppm,
+        search=jobs[0].config.model_dump(mode="json", exclude={"num_rollouts"}) if jobs else {},
+        trees=[[job.problem_id, job.tree_index, job.seed] for job in jobs],
+    )
+    base = shard.shard_id.partition(".")[0]
+    before = [base, *(f"{base}.{level}" for level in range(1, level_of(shard)))] if level_of(shard) else []
+    earlier = [workspace.log(shard.round_id, each) for each in before]
+    return ShardLog(workspace.log(shard.round_id, shard.shard_id), belonging, earlier)
+
+
+def grow_shard(jobs: Sequence[TreeJob], services: Services, log: ShardLog) -> list[GrownTree]:
+    """Grow the shard's trees, all at once, from where their logs end."""
+
     async def run() -> list[GrownTree]:
         grown = []
-        async for tree in grow_trees(jobs, services):
+        async for tree in grow_trees(jobs, services, log.trees):
             grown.append(tree)
             progress().advance(SEARCH_STAGE)
         return grown
@@ -81,15 +107,17 @@ def commit_search(
     trees = [tree_row(each, *key) for each in grown]
     follow_up = _follow_up(shard, trees, settings)
     level = level_of(shard)
-    regrown = level > 0 and settings.escalation[level - 1].num_new_trees == 0
+    regrown = shard.problem_ids if level and not settings.escalation[level - 1].num_new_trees else ()
+    before = catalog.trees(shard.round_id, regrown) if regrown else []
+    spent = sum(row.num_tokens for row in trees) - sum(row.num_tokens for row in before)
     catalog.commit_shard(
-        shard,
+        replace(shard, num_tokens=spent),
         trees=trees,
         nodes=[row for each in grown for row in node_rows(each, *key, scored=scored)],
         trajectories=[row for each in grown for row in trajectory_rows(each, *key)],
         drops=[row for each in grown for row in drop_rows(each, *key)],
         follow_up=follow_up,
-        supersedes=shard.problem_ids if regrown else (),
+        supersedes=regrown,
     )
     return follow_up
 

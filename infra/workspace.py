@@ -44,6 +44,10 @@ class Workspace:
         """Directory of a trained model, for example `models/round-1/policy`."""
         return self.root / "models" / f"round-{round_id}" / role
 
+    def log(self, round_id: int, shard_id: str) -> Path:
+        """Replay log of a shard, for example `logs/round-1/search-00000.log`."""
+        return self.root / "logs" / f"round-{round_id}" / f"{shard_id}.log"
+
     @property
     def report(self) -> Path:
         """The written report."""

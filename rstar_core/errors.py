@@ -12,6 +12,7 @@ RstarError
 ├── ArtifactError       a checkpoint, log or report cannot be read or written
 ├── ModelError          a model cannot be found, built or loaded
 ├── TrainingError       a training run failed
+├── ReplayError         a replay log is damaged or belongs to something else
 └── SearchError         a driver broke the protocol of requests and replies
 
 Every message is one sentence that says what happened, where, and what to do.
@@ -52,6 +53,10 @@ class CatalogError(RstarError):
 
 class CatalogBusyError(CatalogError):
     """The catalog is being written by others; the transaction may be tried again."""
+
+
+class ReplayError(RstarError):
+    """A replay log is damaged or belongs to something else."""
 
 
 class ArtifactError(RstarError):

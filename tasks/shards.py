@@ -9,9 +9,17 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.catalog.rows import ShardRow, ShardStatus
 from infra.evaluation import evaluate_problems
-from infra.models.registry import BASE, base_policy, latest_ppm, round_policy, round_ppm, trained_policy
+from infra.models.registry import (
+    BASE,
+    base_policy,
+    latest_ppm,
+    round_policy,
+    round_ppm,
+    trained_id,
+    trained_policy,
+)
 from infra.services import open_services
-from infra.synthesis import commit_search, grow_shard, search_kind
+from infra.synthesis import commit_search, grow_shard, open_log, search_kind, tree_jobs
 from infra.workspace import Workspace
 from rstar_core.budget import greedy_search, system2_search
 from rstar_core.config import CampaignConfig
@@ -60,22 +68,21 @@ def plan_evaluation(config: CampaignConfig, round_id: int, label: str) -> list[s
 def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardRow | None:
     """Grow the trees of one shard and commit them; returns the shard that goes on with what is unsolved."""
     settings = config.rounds[round_id - 1]
-    with Workspace.of(config).open_catalog() as catalog:
+    workspace = Workspace.of(config)
+    with workspace.open_catalog() as catalog:
         shard, problems = _begin(catalog, round_id, shard_id)
         try:
-            ppm = round_ppm(catalog, config, round_id)
-            services = open_services(round_policy(catalog, config, round_id), config.sandbox, ppm)
-            grown = grow_shard(
-                problems,
-                settings,
-                services,
-                shard,
-                seed=config.seed,
-            )
+            policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
+            jobs = tree_jobs(problems, settings, shard, seed=config.seed)
+            scorer = None if ppm is None else trained_id(round_id - 1, "ppm")
+            with open_log(workspace, shard, jobs, f"{policy.model_id} ({policy.style})", scorer) as log:
+                grown = grow_shard(jobs, open_services(policy, config.sandbox, ppm), log)
         except RstarError as error:
             catalog.fail_shard(shard, str(error))
             raise
-        return commit_search(catalog, shard, grown, settings, scored=ppm is not None)
+        follow_up = commit_search(catalog, shard, grown, settings, scored=ppm is not None)
+    log.finish()
+    return follow_up
 
 
 @task(

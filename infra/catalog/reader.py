@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 
 from infra.catalog.connection import connect, translated
-from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow
+from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow, TreeRow
 from infra.catalog.statements import ask, select
 from infra.catalog.transactions import read
 from rstar_core.errors import CatalogError
@@ -79,6 +79,15 @@ class CatalogReader:
     def missing_shards(self, round_id: int, *, kind: str | None = None) -> list[ShardRow]:
         """Planned shards of a round that are not done, ordered by id: what a rerun has to do."""
         return [row for row in self.shards(round_id, kind=kind) if row.status != ShardStatus.DONE]
+
+    def trees(self, round_id: int, problem_ids: Sequence[str]) -> list[TreeRow]:
+        """These problems' trees in a round's finished searches, in a stable order."""
+        return self.fetch(
+            TreeRow,
+            f"{_OF_DONE_SEARCHES} AND problem_id IN (SELECT unnest(?::VARCHAR[]))",
+            (round_id, round_id, list(problem_ids)),
+            order_by="problem_id, tree_index",
+        )
 
     def trajectories(self, round_id: int) -> list[TrajectoryRow]:
         """Trajectories of a round's finished searches, in a stable order."""

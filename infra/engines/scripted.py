@@ -41,7 +41,7 @@ def random_arithmetic(request: Propose) -> list[str]:
     texts = []
     for index in range(request.num_candidates):
         label = f"{request.seed}/{index}/{request.question}/{''.join(request.steps)}"
-        draw = int.from_bytes(hashlib.sha256(label.encode()).digest()[:4], "big")
+        draw = int.from_bytes(hashlib.sha256(label.encode(errors="surrogatepass")).digest()[:4], "big")
         if request.steps and "<end_of_code>" in request.steps[-1]:
             printed = request.steps[-1].split("<output>")[-1].split("<end_of_output>")[0]
             texts.append(f"<answer>The answer is \\boxed{{{printed}}}.<end_of_answer>")
