@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from benchmarks.bookkeeping import bookkeeping
 from benchmarks.figures import Figure, at_least, at_most, show
 from benchmarks.simulation.comparison import compare
 
@@ -62,7 +63,7 @@ def simulation() -> list[Figure]:
     ]
 
 
-SECTIONS: dict[str, Callable[[], list[Figure]]] = {"simulation": simulation}
+SECTIONS: dict[str, Callable[[], list[Figure]]] = {"bookkeeping": bookkeeping, "simulation": simulation}
 
 if __name__ == "__main__":
     main()

@@ -35,9 +35,7 @@ def services(policy):
 
 
 async def grow(log):
-    return {
-        each.job.problem_id: each.tree async for each in grow_trees(JOBS, services(Slow), log.trees)
-    }
+    return {each.job.problem_id: each.tree async for each in grow_trees(JOBS, services(Slow), log.trees)}
 
 
 def run_and_kill(path, seconds):
