@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rstar_core.errors import SearchError
-from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score
-from rstar_core.search import search
+from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score, Together
+from rstar_core.waves import start_search
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -45,6 +45,8 @@ class Services:
                 return await self.runner.execute(request)
             case Grade():
                 return await self.grader.grade(request)
+            case Together(requests):
+                return tuple(await asyncio.gather(*map(self.answer, requests)))
             case Score():
                 if self.scorer is None:
                     raise SearchError("the search asks for step scores but no PPM was given")
@@ -88,7 +90,7 @@ async def grow_tree(job: TreeJob, services: Services, log: ReplyLog | None = Non
     """Run one search to its end, over what its log holds without asking anybody."""
     started = time.perf_counter()
     rng = random.Random(job.seed)  # noqa: S311 - a recorded seed
-    searching = search(job.question, job.reference, job.config, rng)
+    searching = start_search(job.question, job.reference, job.config, rng)
     reply: Reply | None = None
     while True:
         try:

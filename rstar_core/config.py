@@ -102,6 +102,9 @@ class SearchConfig(Settings):
     num_proposals: int = Field(
         default=2, ge=1, description="Attempts at a node before it is closed because no candidate ran."
     )
+    rollouts_in_flight: int = Field(
+        default=1, ge=1, description="Rollouts of a tree at a time, kept apart by virtual loss (paper: 1)."
+    )
     temperature: float = Field(default=0.8, ge=0, description="Sampling temperature; 0 is greedy.")
     top_p: float = Field(default=0.95, gt=0, le=1, description="Nucleus mass.")
     max_step_tokens: int = Field(default=256, ge=8, description="Limit on the tokens of one step.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from rstar_core.requests import Execute, Grade, Propose
+from rstar_core.requests import Execute, Grade, Propose, Together
 from rstar_core.types import Completion, Execution, ExecutionStatus, Verdict
 
 if TYPE_CHECKING:
@@ -40,14 +40,18 @@ def decode_reply(request: Request, values: list[Any]) -> Reply:
             return tuple(
                 [Execution(ExecutionStatus(status), *rest) for status, *rest in values],
             )
+        case Together(requests):
+            return tuple([decode_reply(each, part) for each, part in zip(requests, values, strict=True)])
         case Grade():
             return tuple([Verdict(*each) for each in values])
         case _:
             return tuple([float(each) for each in values])
 
 
-def _encode(item: Completion | Execution | Verdict | float) -> Any:  # noqa: ANN401 - JSON's values
+def _encode(item: object) -> Any:  # noqa: ANN401 - JSON's values
     match item:
+        case tuple():
+            return [_encode(each) for each in item]
         case Completion():
             return [item.text, item.num_tokens, item.finished]
         case Execution():

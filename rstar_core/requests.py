@@ -75,5 +75,22 @@ class Grade:
     reference: str
 
 
-Request = Propose | Execute | Score | Grade
-Reply = tuple[Completion, ...] | tuple[Execution, ...] | tuple[float, ...] | tuple[Verdict, ...]
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What several rollouts of one tree ask at the same time. Reply: one reply for each request.
+
+    Attributes:
+        requests: The requests, each by itself.
+    """
+
+    requests: tuple[Request, ...]
+
+
+Request = Propose | Execute | Score | Grade | Together
+Reply = (
+    tuple[Completion, ...]
+    | tuple[Execution, ...]
+    | tuple[float, ...]
+    | tuple[Verdict, ...]
+    | tuple["Reply", ...]
+)

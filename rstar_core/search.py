@@ -49,7 +49,7 @@ def search(
     tree = Tree()
     while tree.num_rollouts < config.num_rollouts and not tree.closed[0]:
         leaf = yield from _descend(tree, question, reference, config, rng)
-        backup(tree, leaf, _value(tree, leaf, config))
+        backup(tree, leaf, value_of(tree, leaf, config))
     tree.trim()
     return tree
 
@@ -64,7 +64,8 @@ def backup(tree: Tree, leaf: int, value: float) -> None:
     tree.num_rollouts += 1
 
 
-def _value(tree: Tree, leaf: int, config: SearchConfig) -> float:
+def value_of(tree: Tree, leaf: int, config: SearchConfig) -> float:
+    """What a rollout that ended at `leaf` is worth."""
     node = tree.node(leaf)
     score = node.prior if config.annotation == "ppm" else None
     return terminal_value(cast("Terminal", node.terminal), correct=node.correct, score=score)
