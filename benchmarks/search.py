@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.bookkeeping import bookkeeping
 from benchmarks.figures import Figure, at_least, at_most, show
 from benchmarks.simulation.comparison import compare
+from benchmarks.waves import waves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,11 @@ def simulation() -> list[Figure]:
     ]
 
 
-SECTIONS: dict[str, Callable[[], list[Figure]]] = {"bookkeeping": bookkeeping, "simulation": simulation}
+SECTIONS: dict[str, Callable[[], list[Figure]]] = {
+    "bookkeeping": bookkeeping,
+    "simulation": simulation,
+    "waves": waves,
+}
 
 if __name__ == "__main__":
     main()
