@@ -43,9 +43,15 @@ class ModelInfo:
     num_bytes: int
 
 
+_MADE_BY_SETUP = Path(__file__).resolve().parents[2] / ".cache" / "models"
+
+
 def default_cache_dir() -> Path:
-    """`$RSTAR_MODEL_DIR`, or `~/.cache/rstar/models`."""
-    return Path(os.environ.get("RSTAR_MODEL_DIR") or "~/.cache/rstar/models").expanduser()
+    """`$RSTAR_MODEL_DIR`; else where `make setup` put the model in this checkout, or `~/.cache/rstar/models`."""
+    given = os.environ.get("RSTAR_MODEL_DIR")
+    if not given and _MADE_BY_SETUP.is_dir():
+        return _MADE_BY_SETUP
+    return Path(given or "~/.cache/rstar/models").expanduser()
 
 
 def resolve_model(

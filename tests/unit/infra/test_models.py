@@ -68,6 +68,9 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.setenv("RSTAR_MODEL_DIR", str(tmp_path))
     assert default_cache_dir() == tmp_path
     monkeypatch.delenv("RSTAR_MODEL_DIR")
+    monkeypatch.setattr("infra.models.resolve._MADE_BY_SETUP", tmp_path)
+    assert default_cache_dir() == tmp_path
+    monkeypatch.setattr("infra.models.resolve._MADE_BY_SETUP", tmp_path / "none")
     assert default_cache_dir() == Path.home() / ".cache" / "rstar" / "models"
 
 
