@@ -47,7 +47,7 @@ _MADE_BY_SETUP = Path(__file__).resolve().parents[2] / ".cache" / "models"
 
 
 def default_cache_dir() -> Path:
-    """`$RSTAR_MODEL_DIR`; else where `make setup` put the model in this checkout, or `~/.cache/rstar/models`."""
+    """`$RSTAR_MODEL_DIR`; else where `make setup` put the models, or `~/.cache/rstar/models`."""
     given = os.environ.get("RSTAR_MODEL_DIR")
     if not given and _MADE_BY_SETUP.is_dir():
         return _MADE_BY_SETUP
