@@ -12,6 +12,7 @@ from infra.engines.in_process import InProcessPolicy
 from infra.engines.openai import OpenAIPolicy
 from infra.engines.scripted import ScriptedPolicy, random_arithmetic
 from infra.grading.answer_check import AnswerCheck
+from infra.memo import RememberingGrader, RememberingRunner
 from infra.models.resolve import resolve_model
 from infra.ppm import TransformersScorer
 from infra.sandbox.sandbox import Sandbox
@@ -51,11 +52,11 @@ def open_services(spec: PolicySpec, sandbox: SandboxConfig, ppm_dir: Path | None
         ModelError: A model cannot be found or loaded.
         SandboxError: The host isolates less than the configuration asks for.
     """
-    runner = _SHARED.get("sandbox", sandbox, lambda: _sandbox(sandbox))
+    runner = _SHARED.get("sandbox", sandbox, lambda: RememberingRunner(_sandbox(sandbox)))
     return Services(
         policy=_SHARED.get("policy", spec, lambda: _policy(spec)),
         runner=runner,
-        grader=_SHARED.get("grader", None, AnswerCheck),
+        grader=_SHARED.get("grader", None, lambda: RememberingGrader(AnswerCheck())),
         scorer=None if ppm_dir is None else _SHARED.get("ppm", ppm_dir, lambda: TransformersScorer(ppm_dir)),
     )
 
