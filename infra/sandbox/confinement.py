@@ -43,14 +43,20 @@ class Confinement:
     Attributes:
         uid: User to become, None to stay.
         capabilities: Kept while the Python installation is closed to other users: reading it, and no more.
-        filters: Filters for a program and for a prefix that may fork; None without seccomp.
+        filters: What a program and a prefix that may fork are put under, and what a candidate that is forked
+            from such a prefix is put under besides; None without seccomp.
         counts_processes: Whether RLIMIT_NPROC holds here, so that a prefix may be let fork.
     """
 
     uid: int | None
     capabilities: int
-    filters: tuple[bytes, bytes] | None
+    filters: tuple[seccomp.Filter, seccomp.Filter, seccomp.Filter] | None
     counts_processes: bool
+
+    def settle(self) -> None:
+        """Put on this process what all programs forked from it inherit. Raises: OSError, ValueError."""
+        _limit_all()
+        kernel.capability_setter(self.capabilities)  # prepared here, so that no child has to
 
     def enter(self, limits: Limits, image_bytes: int, *, may_fork: bool = False) -> None:
         """Confine this process for good. Raises: OSError, ValueError."""
@@ -58,10 +64,10 @@ class Confinement:
         if self.uid is not None:
             _become(self.uid, self.capabilities)
         with suppress(OSError):
-            kernel.set_capabilities(self.capabilities)
+            kernel.capability_setter(self.capabilities)()
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if self.filters is not None:
-            seccomp.install(self.filters[may_fork])
+            self.filters[may_fork].install()
 
 
 def unshare_namespaces() -> Layer:
@@ -101,14 +107,19 @@ def put_on(namespaces: Layer, first_uid: int, image: int) -> tuple[Confinement, 
     calls = f"system call numbers of {os.uname().machine} are unknown"
     filters = None
     if seccomp.supported():
-        filters = tuple(seccomp.compile_filter(may_open=not rules, may_fork=fork) for fork in (False, True))
-        calls = _trial(lambda: seccomp.install(filters[0]))
-    limits = _trial(lambda: _limit(Limits(1.0, 1 << 30, 1), image, processes=_MAX_PROCESSES))
+        program, prefix = (
+            seccomp.compile_filter(may_open=not rules, may_fork=fork) for fork in (False, True)
+        )
+        filters = (program, prefix, seccomp.compile_no_fork())
+        calls = _trial(lambda: [each.install() for each in (prefix, filters[2])])
+    limits = _trial(_limit_all) or _trial(
+        lambda: _limit(Limits(1.0, 1 << 30, 1), image, processes=_MAX_PROCESSES)
+    )
     own_users = namespaces[1] and namespaces[2].startswith("user") and os.getuid() != 0
     confinement = Confinement(
         uid=uid,
         capabilities=capabilities if uid is not None and not rules else 0,
-        filters=None if calls or filters is None else (filters[0], filters[1]),
+        filters=None if calls else filters,
         counts_processes=uid is not None or own_users,
     )
     return confinement, (
@@ -131,13 +142,16 @@ def image_bytes() -> int:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
+def _limit_all() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES,) * 2)
+
+
 def _limit(limits: Limits, image: int, *, processes: int | None) -> None:
     cpu = int(limits.seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     resource.setrlimit(resource.RLIMIT_AS, (image + limits.memory,) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_OPEN_FILES,) * 2)
     if processes is not None:
         resource.setrlimit(resource.RLIMIT_NPROC, (processes,) * 2)
 
@@ -171,7 +185,7 @@ def _reading_capability() -> int:
     return next((capability for capability in wanted if held & capability), 0)
 
 
-def _attempt(action: Callable[[], None]) -> str:
+def _attempt(action: Callable[[], object]) -> str:
     try:
         action()
     except (OSError, ValueError) as error:
@@ -179,7 +193,7 @@ def _attempt(action: Callable[[], None]) -> str:
     return ""
 
 
-def _trial(action: Callable[[], None]) -> str:
+def _trial(action: Callable[[], object]) -> str:
     """What goes wrong when a throw-away child does this; empty if nothing does."""
     reader, writer = os.pipe()
     child = os.fork()

@@ -32,13 +32,27 @@ _SECCOMP_SET_MODE_FILTER: Final = 1
 Instruction = tuple[int, int, int, int]
 
 
+class Filter:
+    """A compiled filter, ready to be installed.
+
+    Attributes:
+        install: Puts this process under the filter for good; needs no_new_privs; raises OSError.
+    """
+
+    def __init__(self, code: list[Instruction]) -> None:
+        program = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+        self._memory = kernel.buffer(program)
+        header = kernel.buffer(struct.pack("@HP", len(code), kernel.address(self._memory)))
+        self.install = kernel.prepare("seccomp", _SECCOMP_SET_MODE_FILTER, 0, header)
+
+
 def supported() -> bool:
     """Whether this machine's system call numbers are known."""
     return platform.machine() in _ARCHITECTURES
 
 
-def compile_filter(*, may_open: bool, may_fork: bool) -> bytes:
-    """The filter's program, 8 bytes an instruction.
+def compile_filter(*, may_open: bool, may_fork: bool) -> Filter:
+    """The filter of a program.
 
     Args:
         may_open: Let files be opened; only right where Landlock says which.
@@ -64,14 +78,30 @@ def compile_filter(*, may_open: bool, may_fork: bool) -> bytes:
         if number is not None:
             code += [(_JUMP_EQUAL, 0, len(body), number), *body]
     code.append(_return(EPERM))
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
+    return Filter(code)
 
 
-def install(program: bytes) -> None:
-    """Put this process under the filter for good. Needs no_new_privs. Raises: OSError."""
-    memory = kernel.buffer(program)
-    header = kernel.buffer(struct.pack("@HP", len(program) // 8, kernel.address(memory)))
-    kernel.call("seccomp", _SECCOMP_SET_MODE_FILTER, 0, header)
+def compile_no_fork() -> Filter:
+    """What turns the filter of a prefix, under which it is put, into that of a program.
+
+    The kernel takes the strictest answer of all filters, and the two differ in these two calls alone. Eight
+    instructions are compiled for each candidate instead of two hundred.
+    """
+    machine = platform.machine()
+    clone, seccomp = syscalls.number("clone", machine), syscalls.number("seccomp", machine)
+    assert clone is not None and seccomp is not None  # noqa: S101, PT018 - both machines have them
+    return Filter(
+        [
+            _load(_OFFSET_NUMBER),
+            (_JUMP_EQUAL, 0, 1, seccomp),
+            _return(EPERM),
+            (_JUMP_EQUAL, 0, 3, clone),
+            _load(_OFFSET_ARGUMENTS),
+            (_JUMP_EQUAL, 0, 1, _FORK_FLAGS),
+            _return(EPERM),
+            _return(ALLOW),
+        ]
+    )
 
 
 def _load(offset: int) -> Instruction:

@@ -17,6 +17,7 @@ from infra.sandbox import channels, endings, kernel, program, wire
 from infra.sandbox.confinement import Limits
 
 if TYPE_CHECKING:
+    import io
     import socket
     from collections.abc import Callable
 
@@ -28,6 +29,25 @@ class BrokenSandboxError(Exception):
     """A child could not confine itself; the message says why."""
 
 
+@dataclass(slots=True)
+class _Group:
+    """A child and everything it may have forked."""
+
+    leader: int
+    _ending: tuple[int, Any] | None = None
+
+    def end(self) -> tuple[int, Any]:
+        """Kill what is left of the group and reap it; wait status and resource usage of the leader."""
+        if self._ending is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.leader, signal.SIGKILL)
+            self._ending = os.wait4(self.leader, 0)[1:]
+            with suppress(ChildProcessError):
+                while True:
+                    os.waitpid(-self.leader, 0)
+        return self._ending
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """Runs programs under one confinement.
@@ -35,19 +55,25 @@ class Worker:
     Attributes:
         confinement: What each child puts on.
         image_bytes: Address space of the warm image, which does not count against a program.
+        output: What a program prints to; each child puts a pipe of its own under it.
     """
 
     confinement: Confinement
     image_bytes: int
+    output: io.TextIOWrapper
 
     def serve(self, channel: socket.socket) -> None:
         """Answer requests until the other side closes."""
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        settled = False
         while (request := wire.receive(channel)) is not None:
             limits = Limits(request["seconds"], request["memory"], request["output"])
             answer: dict[str, Any]
             try:
+                if not settled:
+                    self._settle()
+                    settled = True
                 endings_ = self.run(request["prefix"], request["candidates"], limits)
                 answer = {"executions": [ending.as_list() for ending in endings_]}
             except (BrokenSandboxError, OSError) as error:
@@ -64,14 +90,22 @@ class Worker:
             done.append(self._run_alone(f"{prefix}\n{candidate}" if prefix else candidate, limits))
         return done
 
+    def _settle(self) -> None:
+        try:
+            self.confinement.settle()
+        except (OSError, ValueError) as error:
+            raise BrokenSandboxError(f"a worker could not limit itself: {error}") from error
+
     def _run_alone(self, source: str, limits: Limits) -> Ending:
         started = time.monotonic()
         pipes = channels.open_pipes()
-        child = self._start(lambda: program.run_alone(source), pipes, limits, may_fork=False)
-        life = os.pidfd_open(child)
+        group = _Group(
+            self._start(lambda: program.run_alone(source, self.output), pipes, limits, may_fork=False)
+        )
+        life = os.pidfd_open(group.leader)
         try:
             ended = pipes.watch(life, started + limits.seconds, limits.output)
-            status, usage = _end_group(child)
+            status, usage = group.end()
         finally:
             os.close(life)
             pipes.close()
@@ -86,8 +120,9 @@ class Worker:
         pipes = channels.open_pipes(shared=True)
         filters = self.confinement.filters
         assert filters is not None  # noqa: S101 - `run` asked
-        run = lambda: program.run_shared(prefix, candidates, filters[0])  # noqa: E731
-        child = self._start(run, pipes, limits, may_fork=True)
+        run = lambda: program.run_shared(prefix, candidates, self.output, filters[2])  # noqa: E731
+        group = _Group(self._start(run, pipes, limits, may_fork=True))
+        life = os.pidfd_open(group.leader)
         done: list[Ending] = []
         try:
             ended = pipes.watch(pipes.done, started + limits.seconds, limits.output)
@@ -103,9 +138,14 @@ class Worker:
             head = pipes.mark()
             for index in range(len(candidates)):
                 begun = time.monotonic()
+                last = index == len(candidates) - 1  # for which the prefix's process goes on as the program
                 pipes.go(index)
-                ended = pipes.watch(pipes.done, begun + limits.seconds - spent, limits.output)
+                deadline = begun + limits.seconds - spent
+                ended = pipes.watch(life if last else pipes.done, deadline, limits.output)
+                own = group.end()[0] if last else None
                 status = pipes.answer() if ended else 0
+                if status is not None and own is not None:
+                    status = own  # it said that it began; how it ended is the kernel's word
                 seconds = spent + time.monotonic() - begun
                 if status is None or (record := pipes.record()) == (program.ALONE, ""):
                     return done
@@ -117,14 +157,15 @@ class Worker:
                 pipes.rewind(head)
             return done
         finally:
-            status, _ = _end_group(child)
+            status, _ = group.end()
+            os.close(life)
             pipes.close()
             _check_confined(pipes, status)
 
     def _start(
         self, run: Callable[[], NoReturn], pipes: channels.Pipes, limits: Limits, *, may_fork: bool
     ) -> int:
-        child = os.fork()
+        child = kernel.fork()
         if child == 0:
             try:
                 os.setpgid(0, 0)
@@ -140,17 +181,6 @@ class Worker:
             os.setpgid(child, child)  # whoever comes first
         pipes.become_parent()
         return child
-
-
-def _end_group(child: int) -> tuple[int, Any]:
-    """Kill what is left of the child's group and reap it; wait status and resource usage of the child."""
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    _, status, usage = os.wait4(child, 0)
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-child, 0)
-    return status, usage
 
 
 def _check_confined(pipes: channels.Pipes, status: int) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NoReturn
 
-from infra.sandbox import confinement, image, kernel, wire
+from infra.sandbox import confinement, image, kernel, program, wire
 from infra.sandbox.worker import Worker
 
 _UNUSED_USERS: Final = 0x70000000  # above every range of users that systemd hands out
@@ -41,7 +41,7 @@ def main(descriptor: int, project: str) -> NoReturn:
         size = confinement.image_bytes()
         own, layers = confinement.put_on(namespaces, first_uid, size)
         wire.send(control, {"layers": layers})
-        _fork_workers(control, Worker(own, size))
+        _fork_workers(control, Worker(own, size, program.open_output()))
     except Exception as error:  # noqa: BLE001 - the other side turns it into a SandboxError
         with suppress(OSError):
             wire.send(control, {"fault": f"{type(error).__name__}: {error}"})
