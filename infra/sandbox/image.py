@@ -1,7 +1,12 @@
-"""What every program finds loaded: the modules that mathematical code uses, imported and exercised.
+"""What every program finds loaded.
+
+The full image: the modules that mathematical code uses, imported and exercised.
 
 A program that imports one of these pays nothing, and caches that sympy fills on first use are full already.
 To make a module free for programs, add it to `MODULES`.
+
+The light image: what plain arithmetic needs, and an empty `sympy` for the preamble's import. A program in it
+costs half. `source.is_light` says which programs cannot tell the two apart.
 """
 
 from __future__ import annotations
@@ -33,22 +38,37 @@ MODULES: Final = """
     sympy.utilities.iterables
 """.split()  # noqa: SIM905 - names read better as words
 
+LIGHT_MODULES: Final = "cmath collections decimal fractions functools itertools math random".split()  # noqa: SIM905
+
 _HUGE_PAGE: Final = 1 << 21
 
 
-def warm() -> None:
+def warm(*, light: bool) -> None:
     """Import and exercise everything, then fix the seeds and freeze the heap, so that forks share it."""
+    if light:
+        _load_light()
+    else:
+        _load_full()
+    random.seed(0)
+    atexit._clear()  # noqa: SLF001 - a program's end runs its own handlers, not the libraries'
+    gc.collect()
+    gc.freeze()
+    _use_huge_pages()
+
+
+def _load_light() -> None:
+    for name in LIGHT_MODULES:
+        importlib.import_module(name)
+    sys.modules["sympy"] = types.ModuleType("sympy")
+
+
+def _load_full() -> None:
     for name in MODULES:
         importlib.import_module(name)
     with contextlib.redirect_stdout(io.StringIO()):
         exec(EXERCISE, {"__name__": "exercise"})  # noqa: S102 - our own text
     importlib.import_module("sympy.core.random").seed(0)
     importlib.import_module("numpy.random").seed(0)
-    random.seed(0)
-    atexit._clear()  # noqa: SLF001 - a program's end runs its own handlers, not the libraries'
-    gc.collect()
-    gc.freeze()
-    _use_huge_pages()
 
 
 def _use_huge_pages() -> None:

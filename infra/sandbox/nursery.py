@@ -50,9 +50,14 @@ def check_isolation(layers: tuple[Layer, ...], minimum: str) -> None:
 
 
 class Nursery:
-    """Keeps one zygote alive; safe to use from any thread."""
+    """Keeps one zygote alive; safe to use from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        light: Whether it holds the light image.
+    """
+
+    def __init__(self, *, light: bool = False) -> None:
+        self._light = light
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -96,7 +101,7 @@ class Nursery:
         ours, theirs = socket.socketpair()
         code = (
             f"import sys; sys.path.insert(0, {_PROJECT!r}); from infra.sandbox.zygote import main; "
-            f"main({theirs.fileno()}, {_PROJECT!r})"
+            f"main({theirs.fileno()}, {_PROJECT!r}, light={self._light})"
         )
         with theirs:
             self._process = subprocess.Popen(

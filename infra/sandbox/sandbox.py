@@ -10,9 +10,10 @@ import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from infra.sandbox import wire
+from infra.sandbox import source, wire
 from infra.sandbox.nursery import Nursery, check_isolation
 from rstar_core.errors import SandboxError
 from rstar_core.types import Execution, ExecutionStatus
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 20.0  # beyond all deadlines of a request; only a stuck worker needs it
 
 
+@dataclass(slots=True)
+class _Slot:
+    """What may run one program at a time: a worker of each image, born when first needed."""
+
+    workers: dict[bool, socket.socket] = field(default_factory=dict)
+
+    def close(self) -> None:
+        for worker in self.workers.values():
+            worker.close()
+        self.workers.clear()
+
+
 class Sandbox:
     """Implements `rstar_core.protocols.CodeRunner`; starts with the first request.
 
@@ -38,11 +51,12 @@ class Sandbox:
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
         self._nursery = Nursery()
+        self._light_nursery = Nursery(light=True)
         self._lock = threading.Lock()
         self._checked = False
-        self._idle: queue.LifoQueue[socket.socket | None] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()
         for _ in range(config.num_workers):
-            self._idle.put(None)  # a worker that is not born yet
+            self._idle.put(_Slot())
         self._executor = ThreadPoolExecutor(config.num_workers, thread_name_prefix="sandbox")
 
     @property
@@ -59,14 +73,15 @@ class Sandbox:
         self.start()
         if not request.candidates:
             return ()
-        worker = self._idle.get()
+        executions: dict[int, Execution] = {}
+        slot = self._idle.get()
         try:
-            worker, answer = self._ask(worker, self._frame(request))
-        except BaseException:
-            self._idle.put(None)
-            raise
-        self._idle.put(worker)
-        return _executions(answer, len(request.candidates))
+            for light, part in _by_image(request):
+                frame = self._frame(request.prefix, [request.candidates[position] for position in part])
+                executions.update(zip(part, self._ask(slot, frame, light=light), strict=True))
+        finally:
+            self._idle.put(slot)
+        return tuple(executions[position] for position in range(len(request.candidates)))
 
     def start(self) -> None:
         """Start the zygote; refuse a host that isolates less than configured. Raises: SandboxError."""
@@ -75,9 +90,10 @@ class Sandbox:
         with self._lock:
             if not self._checked:
                 try:
-                    check_isolation(self._nursery.layers(), self._config.minimum_isolation)
+                    for nursery in (self._nursery, self._light_nursery):
+                        check_isolation(nursery.layers(), self._config.minimum_isolation)
                 except SandboxError:
-                    self._nursery.close()
+                    self._close_nurseries()
                     raise
                 self._checked = True
 
@@ -87,13 +103,12 @@ class Sandbox:
 
     def close(self) -> None:
         """End every process; requests in flight come back as killed."""
-        self._nursery.close()
+        self._close_nurseries()
         self._executor.shutdown(wait=True)
-        workers = [self._idle.get() for _ in range(self._config.num_workers)]
-        for worker in workers:
-            if worker is not None:
-                worker.close()
-            self._idle.put(None)  # a late request gets as far as the closed nursery, which says so
+        slots = [self._idle.get() for _ in range(self._config.num_workers)]
+        for slot in slots:
+            slot.close()
+            self._idle.put(slot)  # a late request gets as far as the closed nursery, which says so
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,41 +128,53 @@ class Sandbox:
     ) -> None:
         await asyncio.to_thread(self.close)
 
-    def _frame(self, request: Execute) -> dict[str, Any]:
+    def _close_nurseries(self) -> None:
+        for nursery in (self._nursery, self._light_nursery):
+            nursery.close()
+
+    def _frame(self, prefix: str, candidates: list[str]) -> dict[str, Any]:
         return {
-            "prefix": request.prefix,
-            "candidates": list(request.candidates),
+            "prefix": prefix,
+            "candidates": candidates,
             "seconds": self._config.timeout_seconds,
             "memory": self._config.memory_mb << 20,
             "output": self._config.max_output_kb << 10,
         }
 
-    def _ask(
-        self, worker: socket.socket | None, frame: dict[str, Any]
-    ) -> tuple[socket.socket | None, dict[str, Any]]:
-        """Answer of a worker, and the worker if it lives. One that died before the request is replaced."""
+    def _ask(self, slot: _Slot, frame: dict[str, Any], *, light: bool) -> tuple[Execution, ...]:
+        """Answer of the slot's worker. One that died before the request is replaced."""
         started = time.monotonic()
         while True:
-            fresh = worker is None
-            channel = self._nursery.new_worker() if worker is None else worker
+            worker = slot.workers.pop(light, None)
+            channel = worker or (self._light_nursery if light else self._nursery).new_worker()
             channel.settimeout((len(frame["candidates"]) + 1) * frame["seconds"] + _GRACE_SECONDS)
             try:
                 wire.send(channel, frame)
             except OSError as error:
                 channel.close()
-                if fresh:
+                if worker is None:
                     raise SandboxError(f"the sandbox's worker refuses its first request: {error}.") from error
-                worker = None
                 continue
             try:
                 answer = wire.receive(channel)
             except (OSError, ValueError):
                 answer = None
             if answer is not None:
-                return channel, answer
+                slot.workers[light] = channel
+                return _executions(answer, len(frame["candidates"]))
             channel.close()
             lost = ["killed", "the sandbox's worker died", "", time.monotonic() - started]
-            return None, {"executions": [lost] * len(frame["candidates"])}
+            return _executions({"executions": [lost] * len(frame["candidates"])}, len(frame["candidates"]))
+
+
+def _by_image(request: Execute) -> list[tuple[bool, list[int]]]:
+    """Positions of the candidates that the light image can run, and of those that need the full one."""
+    parts: dict[bool, list[int]] = {}
+    light = bool(request.prefix) and source.is_light(request.prefix)
+    for position, candidate in enumerate(request.candidates):
+        fits = source.is_light_part(candidate) if light else source.is_light(candidate) and not request.prefix
+        parts.setdefault(fits, []).append(position)
+    return list(parts.items())
 
 
 def _executions(answer: dict[str, Any], expected: int) -> tuple[Execution, ...]:

@@ -1,4 +1,4 @@
-"""The process that all programs are forked from, run as `python -c "…; main(descriptor, project)"`.
+"""The process that all programs are forked from, run as `python -c "…; main(descriptor, project, …)"`.
 
 The outer process only leaves the host's namespaces and waits, because the new process ids hold for its
 children alone. The inner one warms the image, puts on the layers, and forks one worker for each socket it is
@@ -22,8 +22,8 @@ _UNUSED_USERS: Final = 0x70000000  # above every range of users that systemd han
 _USERS_A_ZYGOTE: Final = 256
 
 
-def main(descriptor: int, project: str) -> NoReturn:
-    """Serve the control socket `descriptor` until its other side closes."""
+def main(descriptor: int, project: str, *, light: bool) -> NoReturn:
+    """Serve the control socket `descriptor` until its other side closes, with the light or the full image."""
     first_uid = _UNUSED_USERS + os.getpid() * _USERS_A_ZYGOTE
     namespaces = confinement.unshare_namespaces()
     inner = os.fork()
@@ -37,7 +37,7 @@ def main(descriptor: int, project: str) -> NoReturn:
         os.chdir("/")
         sys.path[:] = [each for each in sys.path if each != project]  # an editable install names it again
         sys.argv[:] = [""]
-        image.warm()
+        image.warm(light=light)
         size = confinement.image_bytes()
         own, layers = confinement.put_on(namespaces, first_uid, size)
         wire.send(control, {"layers": layers})
