@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _LIBC_WITH_GIL: Final = ctypes.PyDLL(None, use_errno=True)
 
-_MACHINE: Final = platform.machine()  # looked up once: it costs a child a hundred pages
+_MACHINE: Final = platform.machine()  # looked up once, not in every child
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_KEEPCAPS: Final = 8
@@ -68,7 +68,7 @@ def fork() -> int:
     """`fork(2)` for a process with one thread: 0 in the child, the child's id in the parent. Raises: OSError.
 
     Unlike `os.fork` it runs no hooks of libraries, which reseed generators and renew locks that nobody holds
-    here, and write to two hundred pages for it: more than half of what a child costs.
+    here, and touch two hundred pages for it: nearly half of what a child costs.
     """
     return _checked(_LIBC_WITH_GIL.fork())
 
