@@ -12,9 +12,10 @@ CONFIG = CampaignConfig(name="demo", sources=(BuiltinSource(),), rounds=(RoundCo
 SHARD = ShardRow(1, "search-00000", "search", 0, "pending", 1, ("p",))
 
 
-@pytest.fixture
-def catalog(tmp_path):
-    with Catalog.open(tmp_path, create=True) as catalog:
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory, empty_catalog):
+    """Round 1 has begun. The tests only ask, but for the last one."""
+    with Catalog.open(empty_catalog(tmp_path_factory.mktemp("begun"))) as catalog:
         mark_round(catalog, CONFIG, BASE_ROUND, "done")
         mark_round(catalog, CONFIG, 1, "running")
         catalog.commit_shard(catalog.start_shard(SHARD))
@@ -39,8 +40,8 @@ def test_other_settings_are_refused_by_name(catalog, setting, value):
         refuse_other_settings(catalog, apply_overrides(CONFIG, {setting: value}))
 
 
-def test_before_a_shard_is_done_the_model_may_be_corrected_but_not_the_problems(tmp_path):
-    with Catalog.open(tmp_path, create=True) as catalog:
+def test_before_a_shard_is_done_the_model_may_be_corrected_but_not_the_problems(tmp_path, empty_catalog):
+    with Catalog.open(empty_catalog(tmp_path)) as catalog:
         mark_round(catalog, CONFIG, BASE_ROUND, "done")
         refuse_other_settings(catalog, apply_overrides(CONFIG, {"policy.model": "other"}))
         with pytest.raises(ConfigError, match="seed"):

@@ -43,9 +43,9 @@ PATH = TrajectoryRow(1, "search-0", "p0", 0, 0, (1,), ("a 'step'",), (1.0,), 1.0
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    root = tmp_path_factory.mktemp("template")
-    with Catalog.open(root, create=True) as catalog:
+def template(tmp_path_factory, empty_catalog):
+    root = empty_catalog(tmp_path_factory.mktemp("template"))
+    with Catalog.open(root) as catalog:
         catalog.add_problems(PROBLEMS)
     return root
 

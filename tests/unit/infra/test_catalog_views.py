@@ -69,9 +69,9 @@ def write_campaign(catalog):
 
 
 @pytest.fixture(scope="module")
-def catalog(tmp_path_factory):
-    root = tmp_path_factory.mktemp("views")
-    with Catalog.open(root, create=True) as writer:
+def catalog(tmp_path_factory, empty_catalog):
+    root = empty_catalog(tmp_path_factory.mktemp("views"))
+    with Catalog.open(root) as writer:
         write_campaign(writer)
     with Catalog.open(root, read_only=True) as reader:
         yield reader

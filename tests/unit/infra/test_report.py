@@ -24,8 +24,8 @@ def evaluation(label, problem, correct, source="builtin/gcd"):
 
 
 @pytest.fixture(scope="module")
-def summary(tmp_path_factory):
-    with Catalog.open(tmp_path_factory.mktemp("campaign"), create=True) as catalog:
+def summary(tmp_path_factory, empty_catalog):
+    with Catalog.open(empty_catalog(tmp_path_factory.mktemp("campaign"))) as catalog:
         base = [evaluation("base", f"p{i}", correct=i < 1) for i in range(4)]
         last = [evaluation("r2", f"p{i}", correct=i < 3) for i in range(4)]
         catalog.replace_round(EvaluationRow, 0, base)
@@ -59,8 +59,8 @@ def test_the_report_shows_every_label_and_family(summary):
     assert "+50.0 points" in text
 
 
-def test_an_empty_catalog_has_an_empty_summary(tmp_path):
-    with Catalog.open(tmp_path, create=True) as catalog:
+def test_an_empty_catalog_has_an_empty_summary(tmp_path, empty_catalog):
+    with Catalog.open(empty_catalog(tmp_path), read_only=True) as catalog:
         summary = summarise(catalog)
     assert summary.rise is None
     assert summary.tokens_per_second is None
