@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.console import console, make_display
+from flows.server import start_temporary_server
 from infra.memory import PeakMemory
 from infra.progress import show_on
 from rstar_core.errors import ConfigError
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEMO_CONFIG = PROJECT / "configs" / "demo.toml"
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 _GRACE_SECONDS = 5.0
-_SERVER_START_SECONDS = 120  # 8 on a quiet machine; Prefect's own limit of 20 is too short for a loaded one
 _said_stopped = threading.Event()
 
 
@@ -97,27 +97,34 @@ def write_summary(config: CampaignConfig, path: Path, seconds: float, peak_memor
 def session() -> Iterator[None]:
     """Flows may run meanwhile: progress is shown on this terminal, and Ctrl-C ends them within seconds.
 
-    So does a closed terminal, which would otherwise leave Prefect's temporary server behind. Prefect answers
-    an interrupt only when the running shards have ended: after a grace time, or at the second Ctrl-C, the
-    process ends hard. Like a power cut, that loses only what was not committed. SIGTERM is Prefect's own.
+    So do SIGTERM and a closed terminal. Prefect answers them only when the running shards have ended: after a
+    grace time, or at the second signal, the process ends hard. Like a power cut, that loses only what was not
+    committed.
     """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415 - slow
+
     display = make_display()
     show_on(display)
 
     def interrupt(_number: int, _frame: object) -> None:
         for number in handled:
             signal.signal(number, lambda *_: _end_now(display))
-        timer = threading.Timer(_GRACE_SECONDS, _end_now, [display])
-        timer.daemon = True
-        timer.start()
+        _end_after_grace(display)
         raise KeyboardInterrupt
 
     handled = [each for each in _STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN]  # as nohup sets it
     for number in handled:
         signal.signal(number, interrupt)  # for the rest of this process
+    _watch_for_sigterm(display)
+    # A flow that sends heartbeats takes a second longer to end. They tell a server that a run has died; this
+    # run's process is watched by whoever started it, and what it left undone stands in the catalog.
+    beats = (
+        {} if "PREFECT_FLOWS_HEARTBEAT_FREQUENCY" in os.environ else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    )
     try:
-        _start_temporary_server()
-        yield
+        start_temporary_server()
+        with temporary_settings(beats):
+            yield
     except RuntimeError as error:
         if "reach API" not in str(error):
             raise
@@ -135,27 +142,29 @@ def say_stopped() -> None:
         print("rstar: stopped; the same command goes on with what is missing", file=sys.stderr, flush=True)
 
 
-def _start_temporary_server() -> None:
-    """Start Prefect's own temporary server, if no other is set, deaf to Ctrl-C.
+def _watch_for_sigterm(display: Closable) -> None:
+    """Begin the grace time at SIGTERM, whoever handles it.
 
-    A terminal sends Ctrl-C to every process of the command; without its server Prefect then tries for
-    minutes to reach it. The server is stopped when this process ends.
+    While a flow runs, Prefect has put its own handler in the place of ours. Python writes the number of each
+    signal into this pipe all the same.
     """
-    from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415 - takes a second to import
-    from prefect.settings import (  # noqa: PLC0415 - as above
-        PREFECT_API_URL,
-        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE,
-    )
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
-    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
-        return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits the mask
-    try:
-        SubprocessASGIServer().start(timeout=_SERVER_START_SECONDS)
-    except RuntimeError as error:
-        raise ConfigError(f"Prefect's temporary server does not start: {error}") from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    def watch() -> None:
+        with os.fdopen(reader, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                if number[0] == signal.SIGTERM:
+                    _end_after_grace(display)
+
+    threading.Thread(target=watch, name="rstar-sigterm", daemon=True).start()
+
+
+def _end_after_grace(display: Closable) -> None:
+    timer = threading.Timer(_GRACE_SECONDS, _end_now, [display])
+    timer.daemon = True
+    timer.start()
 
 
 def _end_now(display: Closable) -> None:
