@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
+from flows.tables import print_table
 from infra.catalog.catalog import Catalog
 from infra.models.resolve import list_models
 from rstar_core.errors import CatalogError
@@ -49,11 +47,13 @@ def print_models(campaign: Path, *, as_json: bool) -> None:
                 "FROM model_history"
             )
         trained = [dict(zip(columns, record, strict=True)) for record in records]
-    except CatalogError:
+    except CatalogError:  # a machine's models may be asked for before any campaign
         trained = []
     if as_json:
         print(json.dumps({"campaign": trained, "pulled": pulled}, default=str))
         return
+    for row in trained:
+        row["location"] = row["location"].removeprefix(f"{campaign.resolve()}/")
     _print_rows(trained, as_json=False)
     _print_rows(pulled, as_json=False)
 
@@ -66,16 +66,4 @@ def _print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str] = (), *, 
     if not names:
         print("nothing yet")
         return
-    table = Table(*names)
-    for row in rows:
-        table.add_row(*(_cell(name, row[name]) for name in names))
-    Console().print(table)
-
-
-def _cell(name: str, value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        share = name in {"coverage", "pass_at_1", "low", "high", "agreement"}
-        return f"{100 * value:.1f} %" if share else f"{value:.4g}"
-    return str(value)
+    print_table(names, [[row[name] for name in names] for row in rows])
