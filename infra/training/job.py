@@ -18,6 +18,9 @@ class SftJob(Settings):
     kind: Literal["sft"] = "sft"
     base_model: Path = Field(description="Directory of the base model: each round starts from it again.")
     dataset: Path = Field(description="JSONL or Parquet file of rows.")
+    dataset_digest: str | None = Field(
+        default=None, description="SHA-256 of the dataset when the run began; None: of an older version."
+    )
     output: Path = Field(description="Directory that appears when the run has succeeded.")
     seed: int = Field(ge=0, description="Seed of the order of the examples.")
     config: SftConfig
@@ -29,6 +32,9 @@ class PpmJob(Settings):
     kind: Literal["ppm"] = "ppm"
     base_model: Path = Field(description="Directory of that round's fine-tuned policy.")
     dataset: Path = Field(description="JSONL or Parquet file of rows.")
+    dataset_digest: str | None = Field(
+        default=None, description="SHA-256 of the dataset when the run began; None: of an older version."
+    )
     output: Path = Field(description="Directory that appears when the run has succeeded.")
     seed: int = Field(ge=0, description="Seed of the order of the pairs.")
     config: PpmConfig

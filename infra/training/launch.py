@@ -7,6 +7,7 @@ when it is complete: a run that was cut off is simply started again.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -60,8 +61,10 @@ def run_training(
             None means this Python.
 
     Raises:
-        TrainingError: The trainer failed, or the output is in use by something else.
+        TrainingError: The trainer failed, the training set cannot be read, or the output is in use by another
+            job, or by the same one on other data.
     """
+    job = job.model_copy(update={"dataset_digest": _digest(job.dataset)})
     finished = _finished(job)
     if finished is not None:
         return finished
@@ -98,7 +101,20 @@ def _finished(job: SftJob | PpmJob) -> TrainingResult | None:
         raise TrainingError(
             f"{job.output} holds a model of other settings; remove it or choose another output."
         )
+    if record.job.dataset_digest not in {None, job.dataset_digest}:
+        raise TrainingError(
+            f"{job.output} holds a model of other data than {job.dataset} holds now; "
+            "remove it or choose another output."
+        )
     return TrainingResult(model_dir=job.output, **record.model_dump(exclude={"job"}))
+
+
+def _digest(dataset: Path) -> str:
+    try:
+        with dataset.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TrainingError(f"The training set {dataset} cannot be read: {error.strerror}.") from error
 
 
 def _environment(*, own_child: bool) -> dict[str, str]:

@@ -22,6 +22,7 @@ record = {{"job": json.loads(job_file.read_text()), "curve": [], "metrics": {{"p
 
 @pytest.fixture
 def job(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}\n")
     return SftJob(
         base_model=tmp_path / "base",
         dataset=tmp_path / "rows.jsonl",
@@ -51,7 +52,7 @@ def test_a_run_tells_its_progress_and_leaves_model_and_record(job, trainer):
     assert result.metrics == {"pair_accuracy": None}
     assert result.tokens_per_second == 20.0
     record = TrainingRecord.model_validate_json((job.output / RECORD_FILE).read_bytes())
-    assert record.job == job
+    assert record.job == job.model_copy(update={"dataset_digest": record.job.dataset_digest})
 
 
 def test_a_finished_run_is_returned_at_once(job, trainer):
@@ -63,6 +64,16 @@ def test_a_model_of_other_settings_is_never_mistaken_for_this_one(job, trainer):
     run_training(job, launcher=trainer(SUCCESS))
     with pytest.raises(TrainingError, match="other settings"):
         run_training(job.model_copy(update={"seed": 8}))
+
+
+def test_a_model_of_other_data_is_never_mistaken_for_this_one(job, trainer):
+    run_training(job, launcher=trainer(SUCCESS))
+    job.dataset.write_text("{}\n{}\n")
+    with pytest.raises(TrainingError, match=r"other data than .*rows\.jsonl holds now; remove it"):
+        run_training(job)
+    job.dataset.unlink()
+    with pytest.raises(TrainingError, match=r"training set .*rows\.jsonl cannot be read"):
+        run_training(job)
 
 
 def test_an_output_that_is_no_training_run_is_left_alone(job):
