@@ -26,10 +26,10 @@ def evaluate_flow(config: CampaignConfig, round_id: int, label: str) -> None:
     with Workspace.of(config).open_catalog() as catalog:
         rows = catalog.fetch(ShardRow, "round_id = ? AND kind = ?", (round_id, f"evaluate:{label}"))
     total = sum(row.num_problems for row in rows if row.shard_id in shard_ids)
-    with recorded_stage(config, round_id, f"evaluate {label}", total=total, unit="problems"):
-        run_shards(
-            evaluate_shard, [(config, round_id, each, label) for each in shard_ids], f"evaluate {label}"
-        )
+    stage = f"evaluate {label}"
+    arguments = [(config, round_id, each, label) for each in shard_ids]
+    with recorded_stage(config, round_id, stage, total=total, unit="problems") as record:
+        run_shards(evaluate_shard, arguments, stage, save=record.save_now_and_then)
     publish_evaluation(config, round_id, label)
 
 

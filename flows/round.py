@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 from prefect import flow
 
@@ -36,18 +37,18 @@ def round_flow(config: CampaignConfig, round_id: int) -> str | None:
         return policy_id if policy_id in _models(config, round_id) else None
     _mark(config, round_id, "running")
     search_stage(config, round_id, shard_ids)
-    with recorded_stage(config, round_id, "select") as detail:
-        detail["examples"] = select_trajectories(config, round_id)
-    with recorded_stage(config, round_id, "pairs") as detail:
-        detail["pairs"] = build_pairs(config, round_id)
+    with recorded_stage(config, round_id, "select") as record:
+        record.detail["examples"] = select_trajectories(config, round_id)
+    with recorded_stage(config, round_id, "pairs") as record:
+        record.detail["pairs"] = build_pairs(config, round_id)
     publish_coverage(config, round_id)
     known = _models(config, round_id)
-    with recorded_stage(config, round_id, "sft") as detail:
+    with recorded_stage(config, round_id, "sft") as record:
         policy = train_policy(config, round_id)
-        detail["nothing_to_do"] = policy is None or policy in known
-    with recorded_stage(config, round_id, "ppm") as detail:
+        record.nothing_to_do = policy is None or policy in known
+    with recorded_stage(config, round_id, "ppm") as record:
         ppm = train_ppm(config, round_id)
-        detail["nothing_to_do"] = ppm is None or ppm in known
+        record.nothing_to_do = ppm is None or ppm in known
     _mark(config, round_id, "done")
     return policy
 
@@ -75,18 +76,15 @@ def search_stage(config: CampaignConfig, round_id: int, shard_ids: list[str]) ->
         progress().extend(SEARCH_STAGE, num_trees(shard, settings))
         return config, round_id, shard.shard_id
 
-    with recorded_stage(config, round_id, SEARCH_STAGE, total=trees, unit="trees") as detail:
-        before, started = policy_stats(services), time.perf_counter()
-        run_shards(search_shard, [(config, round_id, each) for each in shard_ids], SEARCH_STAGE, follow)
+    before, started = policy_stats(services), time.perf_counter()
+
+    def measure() -> dict[str, float]:
         spent = policy_stats(services).since(before)
-        wall = time.perf_counter() - started
-        detail.update(
-            generated_tokens=spent.generated_tokens,
-            prompt_tokens=spent.prompt_tokens,
-            reused_tokens=spent.reused_tokens,
-            busy_seconds=spent.busy_seconds,
-            wall_seconds=wall,
-        )
+        return {**asdict(spent), "wall_seconds": time.perf_counter() - started}
+
+    with recorded_stage(config, round_id, SEARCH_STAGE, total=trees, unit="trees", measure=measure) as record:
+        arguments = [(config, round_id, each) for each in shard_ids]
+        run_shards(search_shard, arguments, SEARCH_STAGE, follow, record.save_now_and_then)
 
 
 def _models(config: CampaignConfig, round_id: int) -> set[str]:

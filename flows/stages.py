@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
 
     from rstar_core.config import CampaignConfig
 
+    Measure = Callable[[], dict[str, float]]
+
 _MAX_PARALLEL_SHARDS = 16
+_SAVE_EVERY_SECONDS = 30.0
 
 
 def _nothing_follows(_: object) -> None:
     """The shards are all there are."""
+
+
+def _nothing_to_save() -> None:
+    """The shards keep all there is to keep."""
 
 
 class ShardsFailedError(RstarError):
@@ -40,6 +48,7 @@ def run_shards(
     arguments: Iterable[tuple[Any, ...]],
     stage: str,
     follow: Callable[[Any], tuple[Any, ...] | None] = _nothing_follows,
+    save: Callable[[], None] = _nothing_to_save,
 ) -> None:
     """Run one task per shard side by side; a failing shard does not stop the others.
 
@@ -48,6 +57,7 @@ def run_shards(
         arguments: The task's arguments for each shard.
         stage: Named in the error.
         follow: From what a shard's task returned to the arguments of a shard that is to come after it.
+        save: Called whenever a shard is done.
 
     Raises:
         ShardsFailedError: Names the shards that failed and the first reason.
@@ -71,8 +81,10 @@ def run_shards(
         result: object = future.result(raise_on_failure=False)
         if isinstance(result, BaseException):
             failed.append((name, result))
-        elif (following := follow(result)) is not None:
+            continue
+        if (following := follow(result)) is not None:
             submit(following)
+        save()
     if failed:
         names = ", ".join(name for name, _ in failed[:5]) + (", …" if len(failed) > 5 else "")
         raise ShardsFailedError(
@@ -81,31 +93,75 @@ def run_shards(
         )
 
 
+class StageRecord:
+    """A stage's row in the catalog: its time, and what it did.
+
+    Attributes:
+        detail: Counts of the stage, for the caller to fill.
+        nothing_to_do: Set by the caller to leave the record of the run that did the work.
+    """
+
+    def __init__(self, config: CampaignConfig, round_id: int, stage: str, measure: Measure) -> None:
+        self.detail: dict[str, Any] = {}
+        self.nothing_to_do = False
+        self._workspace = Workspace.of(config)
+        self._round_id, self._stage, self._measure = round_id, stage, measure
+        self._started = time.perf_counter()
+        self._saved = -math.inf
+        self._earlier: list[StageRow] | None = None
+
+    def save(self) -> None:
+        """Write the row as it is now; an interrupted run's time and measured figures count too."""
+        self._saved = time.perf_counter()
+        seconds, measured = self._saved - self._started, self._measure()
+        with self._workspace.open_catalog() as catalog:
+            if self._earlier is None:
+                key = (self._round_id, self._stage)
+                self._earlier = catalog.fetch(StageRow, "round_id = ? AND stage = ?", key)
+            for row in self._earlier:
+                seconds += row.seconds
+                measured = {name: each + row.detail.get(name, 0) for name, each in measured.items()}
+            row = StageRow(
+                self._round_id, self._stage, seconds, {**self.detail, **measured}, datetime.now(UTC)
+            )
+            catalog.replace_round(StageRow, self._round_id, [row], stage=self._stage)
+
+    def save_now_and_then(self) -> None:
+        """Write the row, at most every half minute: a kill after the last shard then loses little of it."""
+        if time.perf_counter() - self._saved > _SAVE_EVERY_SECONDS:
+            self.save()
+
+
 @contextmanager
 def recorded_stage(
-    config: CampaignConfig, round_id: int, stage: str, *, total: int = 0, unit: str = ""
-) -> Iterator[dict[str, Any]]:
-    """Show a stage's progress and store its wall time and the figures put into the yielded dict.
+    config: CampaignConfig,
+    round_id: int,
+    stage: str,
+    *,
+    total: int = 0,
+    unit: str = "",
+    measure: Measure = dict,
+) -> Iterator[StageRecord]:
+    """Show a stage's progress and store its wall time and figures.
 
-    A rerun that finds nothing to do leaves the record of the run that did the work.
+    Args:
+        config: The campaign.
+        round_id: Round of the stage.
+        stage: Its name.
+        total: Units of work to show; 0 shows none.
+        unit: What is counted.
+        measure: The figures of this run so far. Those of a run that was interrupted are added.
     """
-    detail: dict[str, Any] = {}
-    started = time.perf_counter()
+    record = StageRecord(config, round_id, stage, measure)
     if total:
         progress().begin(stage, total, unit)
     try:
-        yield detail
+        yield record
     finally:
         if total:
             progress().end(stage)
-    if detail.pop("nothing_to_do", False):
-        return
-    with Workspace.of(config).open_catalog() as catalog:
-        earlier = catalog.fetch(StageRow, "round_id = ? AND stage = ?", (round_id, stage))
-        if earlier:  # interrupted before: the time of both runs counts
-            started -= earlier[0].seconds
-        row = StageRow(round_id, stage, time.perf_counter() - started, detail, datetime.now(UTC))
-        catalog.replace_round(StageRow, round_id, [row], stage=stage)
+    if not record.nothing_to_do:
+        record.save()
 
 
 def shard_threads() -> TaskRunner[PrefectFuture[Any]]:
