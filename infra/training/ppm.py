@@ -7,7 +7,7 @@ The policy's next-token head gives way to a linear head whose output goes throug
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
@@ -20,6 +20,10 @@ from infra.training.examples import PairExample, encode_pair, read_rows, split_p
 from infra.training.job import PairRow, PpmJob
 from infra.training.session import LengthSortedBatches, Reporter, begin, finish, trainer_settings
 from rstar_core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import TextIO
 
 
 def pair_losses(positive: torch.Tensor, negative: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -128,12 +132,9 @@ def _dataset(examples: list[PairExample]) -> Dataset:
     return Dataset.from_list([{name: getattr(example, name) for name in names} for example in examples])
 
 
-def main() -> None:
-    """Train as the job says and leave the model beside it."""
+def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
+    """Train as the job says; the model and its record go into `folder`, the progress into `stream`."""
     began = time.monotonic()
-    job, folder, stream = begin()
-    if not isinstance(job, PpmJob):
-        raise TrainingError("This trainer takes a ppm job.")
     tokenizer = AutoTokenizer.from_pretrained(job.base_model)
     pad_id = choose_pad_id(tokenizer)
     tokenizer.pad_token_id = pad_id
@@ -172,6 +173,14 @@ def main() -> None:
         "mean_margin": measured.get("eval_mean_margin"),
     }
     finish(trainer, tokenizer, job=job, folder=folder, reporter=reporter, metrics=metrics, began=began)
+
+
+def main() -> None:
+    """Run the job that the command line names."""
+    job, folder, stream = begin()
+    if not isinstance(job, PpmJob):
+        raise TrainingError("This trainer takes a ppm job.")
+    train(job, folder, stream)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Runs in a process of its own; `infra.training.run_training` starts it.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
@@ -25,6 +25,10 @@ from infra.training.session import (
     trainer_settings,
 )
 from rstar_core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import TextIO
 
 
 class PolicyTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
@@ -86,12 +90,9 @@ def _load_examples(job: SftJob, tokenizer: Any) -> tuple[list[SftExample], dict[
     return kept, counts
 
 
-def main() -> None:
-    """Train as the job says and leave the model beside it."""
+def train(job: SftJob, folder: Path, stream: TextIO) -> None:
+    """Train as the job says; the model and its record go into `folder`, the progress into `stream`."""
     began = time.monotonic()
-    job, folder, stream = begin()
-    if not isinstance(job, SftJob):
-        raise TrainingError("This trainer takes an sft job.")
     tokenizer = AutoTokenizer.from_pretrained(job.base_model)
     examples, metrics = _load_examples(job, tokenizer)
     lengths = [len(example.input_ids) for example in examples]
@@ -114,6 +115,14 @@ def main() -> None:
     trainer.train()
     metrics["token_accuracy"] = reporter.last_logs.get("mean_token_accuracy")
     finish(trainer, tokenizer, job=job, folder=folder, reporter=reporter, metrics=metrics, began=began)
+
+
+def main() -> None:
+    """Run the job that the command line names."""
+    job, folder, stream = begin()
+    if not isinstance(job, SftJob):
+        raise TrainingError("This trainer takes an sft job.")
+    train(job, folder, stream)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Whole campaigns on parts that are real but small: a scripted policy, a model of 30,000 weights."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ from flows.running import prepare_environment
 prepare_environment()  # before anything imports Prefect, as the command line does
 
 PROJECT = Path(__file__).parents[2]
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 TRAIN = """num_epochs = 1
 learning_rate = 1e-3
@@ -64,7 +67,9 @@ def problem_files(tmp_path_factory):
 def write_config(problem_files, tiny_model):
     """A function that writes a campaign's configuration under a folder and returns the file."""
 
-    def write(folder, *, rounds=1, ppm=True, shard_size=5, model=tiny_model, engine="scripted", more=0):
+    def write(
+        folder, *, rounds=1, ppm=True, shard_size=5, model=tiny_model, engine="scripted", more=0, trains=True
+    ):
         search = "[rounds.search]\nnum_candidates = 4\nnum_rollouts = 6\nmax_depth = 6\n"
         parts = [f'name = "small"\nseed = 3\nroot = "{folder / "runs"}"\nshard_size = {shard_size}\n']
         for name, tier in (("gsm", "gsm"), ("math", "math"), ("held", "other")):
@@ -79,8 +84,9 @@ def write_config(problem_files, tiny_model):
         parts.append(f'[policy]\nengine = "{engine}"\nmodel = "{model}"\n')
         for number in range(1, rounds + 1):
             annotation = 'annotation = "ppm"\n' if number > 1 and ppm else ""
-            parts.append(f"[[rounds]]\n{search}{annotation}[rounds.sft]\n{TRAIN}")
-            parts.append(f"[rounds.ppm]\n{TRAIN}" if ppm else "")
+            parts.append(f"[[rounds]]\n{search}{annotation}")
+            parts.append(f"[rounds.sft]\n{TRAIN}" if trains else "")
+            parts.append(f"[rounds.ppm]\n{TRAIN}" if trains and ppm else "")
         parts.append("[evaluation]\nnum_candidates = 4\nnum_rollouts = 2\n")
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "campaign.toml"
@@ -90,46 +96,11 @@ def write_config(problem_files, tiny_model):
     return write
 
 
-class CommandLine:
-    """The `rstar` command as a user starts it: another process."""
+class Answers:
+    """What a command printed and how it ended; the judgement is the same however it was run."""
 
-    def __init__(self, **environment):
-        self._environment = {**os.environ, "COLUMNS": "200", "OMP_WAIT_POLICY": "PASSIVE", **environment}
-        self._started = []
-
-    def start(self, *arguments):
-        """A running command, the leader of its own process group."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
-            cwd=PROJECT,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._started.append(process)
-        return process
-
-    def close(self):
-        """End what a failed test left running."""
-        for process in self._started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
-
-    def __call__(self, *arguments, text="", timeout=280):
-        return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *map(str, arguments)],
-            cwd=PROJECT,
-            env=self._environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+    def __call__(self, *arguments, text=""):
+        raise NotImplementedError
 
     def answer(self, *arguments, text=""):
         """What a command that must succeed printed."""
@@ -148,26 +119,107 @@ class CommandLine:
         return complaints[0]
 
 
-@pytest.fixture
+class CommandLine(Answers):
+    """The `rstar` command in this process: everything but the start of Python, which takes seconds."""
+
+    def __call__(self, *arguments, text=""):
+        from flows.cli import main
+        from infra.progress import Nobody, show_on
+
+        out, err = io.StringIO(), io.StringIO()
+        handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+        returncode = 0
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.setattr(sys, "argv", ["rstar", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.StringIO(text))
+            patch.setenv("COLUMNS", "200")
+            try:
+                main()
+            except SystemExit as end:
+                returncode = end.code or 0
+            finally:  # a command may change its process; this one goes on
+                show_on(Nobody())
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+                if (pipe := signal.set_wakeup_fd(-1)) >= 0:
+                    os.close(pipe)
+        return subprocess.CompletedProcess(arguments, returncode, out.getvalue(), err.getvalue())
+
+
+class CommandProcess(Answers):
+    """The `rstar` command as a user starts it: another process."""
+
+    def __init__(self, **environment):
+        self._environment = {**os.environ, "COLUMNS": "200", "OMP_WAIT_POLICY": "PASSIVE", **environment}
+        self._started = []
+
+    def start(self, *arguments, program=("-m", "flows.cli")):
+        """A running command, the leader of its own process group."""
+        process = subprocess.Popen(
+            [sys.executable, *program, *map(str, arguments)],
+            cwd=PROJECT,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def close(self):
+        """End what a failed test left running."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+    def __call__(self, *arguments, text="", timeout=280):
+        process = self.start(*arguments)
+        out, err = process.communicate(text, timeout=timeout)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
 def cli():
-    """The command line as it comes; flows start Prefect's temporary server, which takes some 10 s."""
-    command_line = CommandLine()
-    yield command_line
-    command_line.close()
+    """The command line in this process, for what needs no Prefect server."""
+    return CommandLine()
 
 
-@pytest.fixture
-def cli_with():
-    """A function that gives a command line with other environment variables."""
-    return CommandLine
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def served_cli(prefect_server):
-    """The command line with the tests' Prefect server."""
-    command_line = CommandLine(PREFECT_API_URL=prefect_server)
+    """The command line in this process, with the tests' Prefect server."""
+    assert prefect_server
+    return CommandLine()
+
+
+@pytest.fixture
+def process():
+    """The command line as a process; flows start Prefect's temporary server, which takes some 10 s."""
+    command_line = CommandProcess()
     yield command_line
     command_line.close()
+
+
+@pytest.fixture
+def served_process(prefect_server):
+    """The command line as a process, with the tests' Prefect server."""
+    command_line = CommandProcess(PREFECT_API_URL=prefect_server)
+    yield command_line
+    command_line.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, write_config):
+    """Folder for a campaign of one round that nobody kills; the test that watches it runs it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_config(folder)
+    return folder
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.models.layout import missing_parts
 from infra.training import PpmJob, SftJob, run_training
+from infra.training.job import RECORD_FILE
 from rstar_core.config import PpmConfig, SftConfig
 from rstar_core.errors import TrainingError
 from rstar_core.prompts import answer_step, output_block, question_piece
@@ -15,6 +18,7 @@ from rstar_core.requests import Score
 from rstar_core.tags import END_OF_CODE, END_OF_STEP
 
 pytestmark = pytest.mark.real
+TEST_MODEL = Path(os.environ.get("RSTAR_TEST_MODEL", "no-model"))
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,8 @@ def test_the_loss_on_a_cpu_is_that_of_trl(policy_dir, tmp_path):
 
 
 def test_without_held_out_problems_the_accuracy_is_unknown_and_not_zero(policy_dir, tmp_path):
+    from infra.training.ppm import train
+
     job = PpmJob(
         base_model=policy_dir,
         dataset=write_rows(tmp_path / "pairs.jsonl", pair_rows(1)),
@@ -174,14 +180,17 @@ def test_without_held_out_problems_the_accuracy_is_unknown_and_not_zero(policy_d
         seed=1,
         config=PpmConfig(learning_rate=1e-3, batch_size=16, eval_fraction=0.0),
     )
-    metrics = run_training(job).metrics
+    train(job, tmp_path, io.StringIO())
+    metrics = json.loads((tmp_path / RECORD_FILE).read_text())["metrics"]
     assert metrics["pair_accuracy"] is None
     assert metrics["num_eval_pairs"] == 0
 
 
-def test_a_failure_inside_the_trainer_is_a_sentence(policy_dir, tmp_path):
-    with pytest.raises(TrainingError, match="All 16 examples are longer than max_length = 64 tokens; see"):
-        run_training(sft_job(policy_dir, tmp_path, max_length=64))
+def test_a_training_set_of_which_nothing_fits_is_a_sentence(policy_dir, tmp_path):
+    from infra.training.sft import train
+
+    with pytest.raises(TrainingError, match="All 16 examples are longer than max_length = 64 tokens"):
+        train(sft_job(policy_dir, tmp_path, max_length=64), tmp_path, io.StringIO())
 
 
 def test_a_trainer_does_not_outlive_the_process_that_started_it(policy_dir, tmp_path):
@@ -215,10 +224,13 @@ def running(process_id):
     return state != "Z"
 
 
-@pytest.mark.skipif("RSTAR_TEST_MODEL" not in os.environ, reason="RSTAR_TEST_MODEL names no model directory")
+@pytest.mark.skipif(
+    bool(missing_parts(TEST_MODEL)),
+    reason="the embedded model is absent (RSTAR_TEST_MODEL names no model directory)",
+)
 def test_the_real_model_learns_from_two_examples_in_two_steps(tmp_path):
     job = SftJob(
-        base_model=Path(os.environ["RSTAR_TEST_MODEL"]),
+        base_model=TEST_MODEL,
         dataset=write_rows(tmp_path / "sft.jsonl", sft_rows(2)),
         output=tmp_path / "policy-r1",
         seed=1,

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def empty_catalog(tmp_path_factory):
-    """A function that puts an empty catalog into a folder: a copy, for making all tables takes half a second."""
+    """A function that puts an empty catalog into a folder; a copy, for making one takes half a second."""
     from infra.catalog.catalog import Catalog
 
     template = tmp_path_factory.mktemp("empty-catalog")
