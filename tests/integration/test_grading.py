@@ -192,7 +192,7 @@ GRADING_DIR = os.environ.get("RSTAR_GRADING_DIR", "")
 OTHERWISE = {("0", ""), ("10000", "10{,}000")}
 
 
-@pytest.mark.skipif(not GRADING_DIR, reason="RSTAR_GRADING_DIR does not name the folder of published cases")
+@pytest.mark.skipif(not GRADING_DIR, reason="published cases are absent (RSTAR_GRADING_DIR names no folder)")
 @pytest.mark.parametrize(
     "name", ["hendrycks_math_equivalence_cases", "nemo_skills_math_equal_cases", "qwen_rm_maj_pred_scores"]
 )

@@ -11,7 +11,7 @@ from rstar_core.config import FileSource
 from rstar_core.types import Problem
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("RSTAR_DATA_DIR"), reason="RSTAR_DATA_DIR names no folder with train/ and benchmarks/"
+    not os.environ.get("RSTAR_DATA_DIR"), reason="real data is absent (RSTAR_DATA_DIR names no folder of it)"
 )
 TRAIN = {
     "gsm8k_train.jsonl": {"answer_format": "gsm8k"},

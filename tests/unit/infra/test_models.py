@@ -141,7 +141,9 @@ def test_naming_a_model_imports_nothing_heavy():
 
 
 @pytest.mark.real
-@pytest.mark.skipif(os.environ.get("RSTAR_TEST_PULL") != "1", reason="RSTAR_TEST_PULL is not 1")
+@pytest.mark.skipif(
+    os.environ.get("RSTAR_TEST_PULL") != "1", reason="it downloads a model (RSTAR_TEST_PULL is not 1)"
+)
 def test_the_embedded_model_is_pulled_and_speaks(tmp_path, capfd):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
