@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from infra.catalog.rows import DropRow, NodeRow, TrajectoryRow, TreeRow
+from rstar_core.search import MISSING_CANDIDATE
 from rstar_core.trajectories import trajectories
 from rstar_core.tree import Terminal, Tree
 from rstar_core.types import Step, StepKind, Trajectory
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from infra.driver import GrownTree
     from rstar_core.tree import Node
+
+_NOT_FAILED = {"identical_sibling", MISSING_CANDIDATE}
 
 
 def tree_row(grown: GrownTree, round_id: int, shard_id: str) -> TreeRow:
@@ -34,7 +37,9 @@ def tree_row(grown: GrownTree, round_id: int, shard_id: str) -> TreeRow:
         solved=num_correct > 0,
         num_tokens=grown.tree.num_tokens,
         num_candidates=grown.tree.num_candidates,
-        num_failed_candidates=sum(grown.tree.drops.values()) - grown.tree.drops["identical_sibling"],
+        num_failed_candidates=sum(
+            count for reason, count in grown.tree.drops.items() if reason not in _NOT_FAILED
+        ),
         seconds=grown.seconds,
     )
 

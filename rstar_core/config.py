@@ -100,7 +100,10 @@ class SearchConfig(Settings):
         default="terminal", description="q0 = 0 (rounds 1–2) or q0 = PPM score (rounds 3–4)."
     )
     num_proposals: int = Field(
-        default=2, ge=1, description="Attempts at a node before it is closed because no candidate ran."
+        default=2,
+        ge=1,
+        description="Attempts at a node before it is closed because no candidate ran: the bound on "
+        "consecutive code errors, for a failed candidate is no node that another could follow.",
     )
     rollouts_in_flight: int = Field(
         default=1, ge=1, description="Rollouts of a tree at a time, kept apart by virtual loss (paper: 1)."

@@ -25,6 +25,7 @@ from rstar_core.types import Completion, Step, StepKind
 _STOP = re.compile("|".join(STOP_TAGS))
 _FORGED = re.compile(f"{END_OF_OUTPUT}|{ANSWER_START}|{CODE_START}")
 _FORGED_IN_ANSWER = re.compile(f"{END_OF_OUTPUT}|{CODE_START}")
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _STEP_ENDS = re.compile(f"(?<={END_OF_STEP}\n)|(?<={END_OF_OUTPUT}\n)")
 
 
@@ -32,6 +33,7 @@ class Defect(StrEnum):
     """Why a candidate is no step. Counted in the catalog's `drops`."""
 
     NO_END_TAG = "no_end_tag"
+    NO_TEXT = "no_text"
     TOO_LONG = "too_long"
     EMPTY_STEP = "empty_step"
     FORGED_BLOCK = "forged_block"
@@ -52,12 +54,19 @@ def parse_step(completion: Completion, parent: StepKind | None) -> Step | Malfor
 
     Text after the first stop tag is ignored: an engine that does not stop at tags loses nothing by it. Code
     that runs into an `<output>` block without its end tag counts as final: the executor writes the block.
+    Line ends become those that Python reads. Lone surrogates and NUL are refused: neither can be sent to
+    every server and stored in every table.
     """
     stop = _STOP.search(completion.text)
     if stop is None:
         return Malformed(Defect.NO_END_TAG if completion.finished else Defect.TOO_LONG)
     tag = stop[0]
-    body = completion.text[: stop.start()].strip("\n").rstrip()
+    body = completion.text[: stop.start()]
+    if "\r" in body:
+        body = body.replace("\r\n", "\n").replace("\r", "\n")
+    body = body.strip("\n").rstrip()
+    if (not body.isascii() or "\0" in body) and _NO_TEXT.search(body):
+        return Malformed(Defect.NO_TEXT)
     if tag == END_OF_ANSWER:
         return _parse_answer(body) if parent is StepKind.FINAL_CODE else Malformed(Defect.ANSWER_BEFORE_CODE)
     if parent is StepKind.FINAL_CODE:

@@ -18,7 +18,11 @@ class Policy(Protocol):
     """Proposes candidates for the next step."""
 
     async def propose(self, request: Propose) -> tuple[Completion, ...]:
-        """Sample `request.num_candidates` continuations."""
+        """Sample `request.num_candidates` continuations.
+
+        A prompt that leaves the model no room for a token is answered with empty continuations that the
+        length limit cut.
+        """
         ...
 
 

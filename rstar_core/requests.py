@@ -15,6 +15,8 @@ from rstar_core.types import Completion, Execution, Verdict
 class Propose:
     """Ask the policy for candidates of the next step. Reply: `num_candidates` completions.
 
+    A policy may fall short of the number: what is missing is counted in `drops`. What is too many is ignored.
+
     Attributes:
         question: The problem's question.
         steps: Texts of the steps so far, in order, tags included.

@@ -31,6 +31,9 @@ ReplyT = TypeVar("ReplyT", Completion, Execution, float, Verdict)
 _MAX_SEED = 2**31 - 1
 _TAG = re.compile("|".join(ALL_TAGS))
 
+MISSING_CANDIDATE = "missing_candidate"
+"""Reason in `drops` for a candidate that the policy owed and did not send."""
+
 
 def search(
     question: str, reference: str | None, config: SearchConfig, rng: random.Random
@@ -166,9 +169,12 @@ def _propose(
         top_p=config.top_p,
         max_tokens=config.max_step_tokens,
     )
-    completions = _check((yield request), config.num_candidates, Completion)
-    tree.num_tokens += sum([completion.num_tokens for completion in completions])
+    reply = _of_kind((yield request), config.num_candidates, Completion)
+    tree.num_tokens += sum([completion.num_tokens for completion in reply])
+    completions = reply[: config.num_candidates]
     tree.num_candidates += len(completions)
+    if len(completions) < config.num_candidates:
+        tree.drops[MISSING_CANDIDATE] += config.num_candidates - len(completions)
     candidates: dict[str, Step] = {}
     for completion in completions:
         step = parse_step(completion, parent)
@@ -237,13 +243,23 @@ def _close(tree: Tree, node: int) -> None:
 
 
 def _check(reply: Reply, count: int, kind: type[ReplyT]) -> tuple[ReplyT, ...]:
-    same = {*map(type, reply)} <= {kind} or all(isinstance(item, kind) for item in reply)
-    if len(reply) != count or not same:
-        raise SearchError(
-            f"a driver sent {len(reply)} values where {count} of {kind.__name__} were asked for"
-        )
-    if kind is float and not all(math.isfinite(cast("float", item)) for item in reply):
+    """Exactly `count` values of a kind."""
+    values = _of_kind(reply, count, kind)
+    if len(values) != count:
+        raise _misfit(reply, count, kind)
+    if kind is float and not all(math.isfinite(value) for value in values):
         raise SearchError(
             "the PPM gave a score that is not a number; train it again with a lower learning rate"
         )
+    return values
+
+
+def _of_kind(reply: Reply, count: int, kind: type[ReplyT]) -> tuple[ReplyT, ...]:
+    """Any number of values of a kind."""
+    if not ({*map(type, reply)} <= {kind} or all(isinstance(item, kind) for item in reply)):
+        raise _misfit(reply, count, kind)
     return cast("tuple[ReplyT, ...]", reply)
+
+
+def _misfit(reply: Reply, count: int, kind: type) -> SearchError:
+    return SearchError(f"a driver sent {len(reply)} values where {count} of {kind.__name__} were asked for")

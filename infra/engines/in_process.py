@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rstar_core.requests import Propose
 
 _TAIL_TOKENS = 24  # enough for the longest tag in a byte-level vocabulary
+_NO_LIMIT = 1 << 31
 _MEBIBYTE = 1 << 20
 
 
@@ -46,6 +47,7 @@ class InProcessPolicy:
         self._decoder: Decoder = Decoder(
             model, max_sequences=config.max_sequences, cache_bytes=config.cache_mb * _MEBIBYTE
         )
+        self._max_positions: int = getattr(model.config, "max_position_embeddings", None) or _NO_LIMIT
         self._eos = {self._tokenizer.eos_token_id}
         vocabulary = range(len(self._tokenizer))
         self._closing = {
@@ -69,15 +71,20 @@ class InProcessPolicy:
 
         pieces = render(request.question, request.steps, self._style)
         shared = pieces[:1] if self._style == "bootstrap" else ()
+        prefix = tuple(encode_pieces(self._tokenizer, shared))
+        prompt = tuple(encode_pieces(self._tokenizer, pieces[len(shared) :]))
+        room = self._max_positions - len(prefix) - len(prompt)
+        if room < 1:
+            return (Completion("", 0, finished=False),) * request.num_candidates
         future: Future[tuple[Completion, ...]] = Future()
         decode = DecodeRequest(
-            prefix=tuple(encode_pieces(self._tokenizer, shared)),
-            prompt=tuple(encode_pieces(self._tokenizer, pieces[len(shared) :])),
+            prefix=prefix,
+            prompt=prompt,
             num_candidates=request.num_candidates,
             seed=request.seed,
             temperature=request.temperature,
             top_p=request.top_p,
-            max_tokens=request.max_tokens,
+            max_tokens=min(request.max_tokens, room),
             stops=self._stops,
             on_done=self._finish,
         )
@@ -133,13 +140,13 @@ class InProcessPolicy:
 
     def _fail(self, message: str) -> None:
         self._decoder.drop_all()
-        for future in self._futures.values():
-            future.set_exception(EngineError(message))
-        self._futures.clear()
-        while not self._inbox.empty():
+        while not self._inbox.empty():  # first, for whoever hears of a failure may ask again at once
             item = self._inbox.get_nowait()
             if item is not None and item[1].set_running_or_notify_cancel():
                 item[1].set_exception(EngineError(message))
+        for future in self._futures.values():
+            future.set_exception(EngineError(message))
+        self._futures.clear()
 
     def _stops(self, tokens: Sequence[int]) -> bool:
         if tokens[-1] in self._eos:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _SLOT_POLL_SECONDS = 0.02
+_PROMPT_TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum model length", re.IGNORECASE)
+"""How vLLM, SGLang, llama.cpp and OpenAI say it; each with a status of its own."""
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -69,6 +72,7 @@ class OpenAIPolicy:
             "max_tokens": request.max_tokens,
             "stop": list(STOP_TAGS),
             "include_stop_str_in_output": True,
+            "skip_special_tokens": False,  # where the tags are special tokens they still belong to the text
         }
         # Requests of many event loops share the slots: neither asyncio's primitives nor a waiting thread fit.
         while not self._slots.acquire(blocking=False):  # noqa: ASYNC110  # see above
@@ -79,7 +83,9 @@ class OpenAIPolicy:
         finally:
             self._slots.release()
             self._end()
-        return self._read(reply, request.num_candidates)
+        if reply.is_error:
+            return (Completion("", 0, finished=False),) * request.num_candidates
+        return self._read(reply)
 
     def stats(self) -> EngineStats:
         """Counters since the start."""
@@ -89,7 +95,10 @@ class OpenAIPolicy:
         """Nothing is held between requests."""
 
     async def _post(self, body: dict[str, Any]) -> httpx.Response:
-        """One request, tried again while its failure is one that can pass."""
+        """One request, tried again while its failure is one that can pass.
+
+        The reply is an error only where the prompt is too long for the model.
+        """
         failure = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -105,7 +114,7 @@ class OpenAIPolicy:
             if response.status_code in _PASSING:
                 failure = f"status {response.status_code}"
                 continue
-            if response.is_error:
+            if response.is_error and not _PROMPT_TOO_LONG.search(response.text):
                 raise EngineError(
                     f"the server at {self._url} refused a request for model '{body['model']}' "
                     f"with status {response.status_code}: {response.text[:300]}"
@@ -116,7 +125,8 @@ class OpenAIPolicy:
             "check that it runs and rerun the same command"
         )
 
-    def _read(self, response: httpx.Response, count: int) -> tuple[Completion, ...]:
+    def _read(self, response: httpx.Response) -> tuple[Completion, ...]:
+        """As many completions as the server sent; the search knows how many it asked for."""
         try:
             reply = response.json()
             choices = sorted(reply["choices"], key=lambda choice: choice["index"])
@@ -130,8 +140,6 @@ class OpenAIPolicy:
             raise EngineError(
                 f"the server at {self._url} answered {response.text[:200]!r}, which is no list of completions"
             ) from error
-        if len(texts) != count:
-            raise EngineError(f"the server at {self._url} sent {len(texts)} choices instead of {count}")
         with self._lock:
             old = self._stats
             self._stats = EngineStats(
@@ -140,7 +148,7 @@ class OpenAIPolicy:
                 old.reused_tokens + cached,
                 old.busy_seconds,
             )
-        share, rest = divmod(total, count)  # the server counts tokens of all choices together
+        share, rest = divmod(total, max(1, len(texts)))  # the server counts tokens of all choices together
         return tuple(
             Completion(text, share + (index < rest), ended)
             for index, (text, ended) in enumerate(zip(texts, finished, strict=True))

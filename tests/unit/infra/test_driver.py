@@ -141,8 +141,12 @@ async def test_a_search_guided_by_a_ppm_needs_one():
 
 
 async def test_an_adapter_that_answers_too_little_is_found_out():
-    with pytest.raises(SearchError, match="3 of Completion were asked for"):
-        await grow_tree(JOBS[0], services(ScriptedPolicy(lambda _: ["one"])))
+    class ScoresTheFirst(LengthScorer):
+        async def score(self, request):
+            return (await super().score(request))[:1]
+
+    with pytest.raises(SearchError, match="of float were asked for"):
+        await grow_tree(with_annotation("ppm")[0], services(scorer=ScoresTheFirst()))
 
 
 async def test_no_jobs_are_no_trees():

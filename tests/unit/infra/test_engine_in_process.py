@@ -9,7 +9,9 @@ from infra.engines.in_process import InProcessPolicy
 from infra.training.tiny import write_tiny_model
 from rstar_core.config import PolicyConfig
 from rstar_core.errors import EngineError
+from rstar_core.prompts import render
 from rstar_core.requests import Propose
+from rstar_core.types import Completion
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,21 @@ async def test_candidates_come_as_asked_for_and_are_counted(policy):
 async def test_a_cut_completion_says_so(policy):
     (completion,) = await policy.propose(ask(num_candidates=1, max_tokens=2, temperature=0.0))
     assert (completion.num_tokens, completion.finished) == (2, False)
+
+
+async def test_a_step_ends_where_the_models_positions_end(policy):
+    roomy = policy._max_positions
+    prompt = len(policy._tokenizer.encode("".join(render("What is 1 + 1?", (), "finetuned"))))
+    try:
+        policy._max_positions = prompt + 3
+        cut = await policy.propose(ask(max_tokens=50, seed=6))
+        policy._max_positions = prompt
+        none = await policy.propose(ask())
+    finally:
+        policy._max_positions = roomy
+    assert {(each.num_tokens, each.finished) for each in cut} == {(3, False)}
+    assert none == (Completion("", 0, finished=False),) * 2
+    assert roomy == 4096
 
 
 async def test_a_childs_prompt_reuses_its_parents(policy):

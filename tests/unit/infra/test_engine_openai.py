@@ -128,6 +128,7 @@ def test_a_request_carries_everything_that_the_search_asked_for(server):
         "max_tokens": 64,
         "stop": list(STOP_TAGS),
         "include_stop_str_in_output": True,
+        "skip_special_tokens": False,
     }
 
 
@@ -195,11 +196,21 @@ def test_a_refused_request_is_not_tried_again_and_says_why(server):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_another_number_of_choices_than_asked_for_is_an_error(server, count):
-    server.replies = [(200, good(*["x"] * count))]
-    with pytest.raises(EngineError, match=f"sent {count} choices instead of 2"):
-        run(server.policy().propose(ASK))
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_another_number_of_choices_than_asked_for_is_passed_on_for_the_search_to_count(server, count):
+    server.replies = [(200, {"choices": good(*"abc")["choices"][:count], "usage": {"completion_tokens": 7}})]
+    policy = server.policy()
+    assert "".join(each.text for each in run(policy.propose(ASK))) == "abc"[:count]
+    assert policy.stats().generated_tokens == 7
+
+
+@pytest.mark.parametrize(
+    "refusal", ["maximum context length is 8", "the maximum model length of 8.", "context_length_exceeded"]
+)
+def test_a_prompt_too_long_for_the_model_is_a_step_cut_before_its_first_token(server, refusal):
+    server.replies = [(400, refusal)]
+    assert run(server.policy().propose(ASK)) == (Completion("", 0, finished=False),) * 2
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(

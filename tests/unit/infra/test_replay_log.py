@@ -33,7 +33,7 @@ class Strange(ScriptedPolicy):
 
     async def propose(self, request):
         first, *rest = await super().propose(request)
-        return (replace(first, text=f"# é\ud800\x00\u2028\n{first.text}"), *rest)
+        return (replace(first, text=f"# é\u2028\n{first.text}\ud800\x00"), *rest)
 
 
 class DiesAfter(Strange):
