@@ -7,7 +7,6 @@ from rstar_core.errors import SearchError
 from rstar_core.prompts import PREAMBLE
 from rstar_core.requests import Execute, Grade, Propose, Score
 from rstar_core.search import backup, search
-from rstar_core.selection import uct
 from rstar_core.tree import Terminal, Tree
 from rstar_core.types import Completion, Execution, ExecutionStatus, Step, StepKind
 
@@ -50,39 +49,6 @@ def left_and_right(request):
     if "<output>" in request.steps[-1]:
         return answers_what_was_printed(request)
     return [final(5), final(7)] if request.steps[-1] == A else [final(7), final(8)]
-
-
-def statistics(tree):
-    """(text's last line that matters, N, q, Q) of each visited node."""
-    return {
-        (node.parent, node.step.answer or node.step.code.splitlines()[-1]): (node.visits, node.q_sum, node.q)
-        for node in tree.nodes[1:]
-        if node.visits
-    }
-
-
-def test_three_rollouts_worked_by_hand(play, settings):
-    tree = play(settings(num_rollouts=3), left_and_right).tree
-    # 1: left (first of two equals) → print(5) → 5, right: +1 along the path.
-    # 2: right was never visited → print(7) → 7, wrong: −1.
-    # 3: UCT(left) = 1 + 2·sqrt(ln 2 / 1) = 2.665, UCT(right) = 0.665 → left; print(7) is new → wrong: −1.
-    assert uct(1.0, 1, 2) == pytest.approx(2.665, abs=1e-3)
-    assert [node.parent for node in tree.nodes] == [None, 0, 0, 1, 1, 3, 2, 2, 6, 4]
-    assert statistics(tree) == {
-        (0, "# go left"): (2, 0.0, 0.0),
-        (0, "# go right"): (1, -1.0, -1.0),
-        (1, "print(5)"): (1, 1.0, 1.0),
-        (1, "print(7)"): (1, -1.0, -1.0),
-        (3, "5"): (1, 1.0, 1.0),
-        (2, "print(7)"): (1, -1.0, -1.0),
-        (6, "7"): (1, -1.0, -1.0),
-        (4, "7"): (1, -1.0, -1.0),
-    }
-    assert (tree.root.visits, tree.root.q_sum) == (3, -1.0)
-    assert tree.num_rollouts == 3
-    assert [(node.index, node.correct) for node in tree.answers()] == [(5, True), (8, False), (9, False)]
-    assert tree.drops == {"identical_sibling": 3}  # both candidates gave the same answer, three times
-    assert tree.num_candidates == 12
 
 
 def test_the_requests_of_the_first_rollout_are_asked_in_order(play, settings):

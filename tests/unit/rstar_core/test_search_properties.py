@@ -58,9 +58,14 @@ def test_the_statistics_of_any_tree_add_up(world, config, reference, percent_bad
             assert node.visits == of_children
         backed_up = sum(leaf.visits * value_of(leaf, config) for leaf in below(tree, node))
         assert node.q_sum == pytest.approx(node.prior + backed_up)
+        # q starts at the prior, which N does not count: Q = mean value + prior / N, so only with a prior of 0
+        # is |Q| <= 1, and |Q| <= 1 + |prior| / N <= 2 in general (docs/algorithm.md).
+        assert abs(node.q_sum) <= node.visits + abs(node.prior) + 1e-9
+        if node.visits:
+            assert abs(node.q) <= 1 + abs(node.prior) / node.visits + 1e-9
         if config.annotation == "terminal":
-            assert -1.0 <= node.q <= 1.0
             assert node.prior == 0.0
+            assert -1.0 <= node.q <= 1.0
 
 
 @few
