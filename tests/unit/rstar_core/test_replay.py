@@ -35,7 +35,8 @@ def ask(world, request):
         case Together(requests):
             return tuple(ask(world, each) for each in requests)
         case Propose():
-            return tuple(Completion(f"{text}\ud800\x00", 3, finished=True) for text in world.propose(request))
+            texts = world.propose(request)
+            return tuple(Completion(f"{text}\ud800\x00", len(text), len(text) % 3 > 0) for text in texts)
         case Execute(prefix, candidates):
             return tuple(world.execute(prefix, code) for code in candidates)
         case Score(_, steps, candidates):
