@@ -113,6 +113,24 @@ def shards(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
     print_sql(campaign, "FROM shard_status", as_json=as_json)
 
 
+@app.command()
+def tree(
+    problem: Annotated[str, typer.Argument(help="Id of a problem, or a unique beginning of one.")],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    round_id: Annotated[
+        int | None, typer.Option("--round", help="Its tree of this round; the newest without it.", min=1)
+    ] = None,
+    tree_index: Annotated[
+        int | None, typer.Option("--tree", help="Which tree of that round; the first without it.", min=0)
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page to this file instead.")] = None,
+) -> None:
+    """One search tree: each step with its figures, what failed, and what was chosen for training."""
+    from flows.tree import show_tree  # noqa: PLC0415 - see the module's docstring
+
+    show_tree(campaign, problem, round_id=round_id, tree_index=tree_index, page=page)
+
+
 @app.command("exec")
 def execute(
     timeout_seconds: Annotated[float, typer.Option(help="Limit of one program.", min=0.001)] = 5.0,

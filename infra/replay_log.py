@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from zlib import crc32
 
@@ -58,14 +58,19 @@ class Belonging:
         return [(str(problem_id), int(index)) for problem_id, index, _ in self.trees]
 
 
-@dataclass(slots=True)
-class TreeLog:
-    """One tree's part of a log: first gives back what is in it, then takes what is new."""
+class LoggedReplies:
+    """What a log holds of one tree, given back reply by reply.
 
-    log: ShardLog
-    number: int
-    logged: deque[tuple[int, list[Any]]] = field(default_factory=deque)
-    taken: int = 0
+    Args:
+        path: The log, to be named in errors.
+        key: The tree.
+    """
+
+    def __init__(self, path: Path, key: TreeKey) -> None:
+        self.path = path
+        self.key = key
+        self.logged: deque[tuple[int, list[Any]]] = deque()
+        self.taken = 0
 
     def take(self, request: Request) -> Reply | None:
         """The logged reply to the next request; None where the log ends.
@@ -84,16 +89,25 @@ class TreeLog:
         except (ValueError, TypeError) as error:
             raise self._misfit("cannot be understood") from error
 
-    def append(self, request: Request, reply: Reply) -> None:
-        """Write a reply down; it is safe from a kill when this returns."""
-        self.log.append([self.number, fingerprint(request), encode_reply(reply)])
-
     def _misfit(self, what: str) -> ReplayError:
-        problem_id, index = self.log.belonging.keys()[self.number]
+        problem_id, index = self.key
         return ReplayError(
-            f"{self.log.path} does not fit: reply {self.taken} of tree {index} of problem {problem_id} "
+            f"{self.path} does not fit: reply {self.taken} of tree {index} of problem {problem_id} "
             f"{what}, so another version of the code wrote it; {_REMOVE}"
         )
+
+
+class TreeLog(LoggedReplies):
+    """One tree's part of an open log: first gives back what is in it, then takes what is new."""
+
+    def __init__(self, log: ShardLog, number: int) -> None:
+        super().__init__(log.path, log.belonging.keys()[number])
+        self._log = log
+        self._number = number
+
+    def append(self, request: Request, reply: Reply) -> None:
+        """Write a reply down; it is safe from a kill when this returns."""
+        self._log.append([self._number, fingerprint(request), encode_reply(reply)])
 
 
 class ShardLog:
@@ -156,6 +170,11 @@ def packed_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.gz")
 
 
+def log_exists(path: Path) -> bool:
+    """Whether a log is there, packed or not."""
+    return path.exists() or packed_path(path).exists()
+
+
 def read_log(path: Path) -> tuple[Belonging | None, list[list[Any]], int]:
     """What a log belongs to, its records, and the length in bytes of what is whole; packed or not.
 
@@ -183,12 +202,32 @@ def read_log(path: Path) -> tuple[Belonging | None, list[list[Any]], int]:
     return _belonging(path, records[0]), records[1:], size
 
 
+def replies_of(path: Path, key: TreeKey) -> LoggedReplies | None:
+    """What a log holds of one tree, for reading only; None if there is no log or the tree is not in it.
+
+    The log may belong to a shard that is still searching.
+
+    Raises:
+        ReplayError: The log cannot be read, or is damaged.
+    """
+    if not log_exists(path):
+        return None
+    belonging, records, _ = read_log(path)
+    keys = [] if belonging is None else belonging.keys()
+    if key not in keys:
+        return None
+    number = keys.index(key)
+    replies = LoggedReplies(path, key)
+    replies.logged.extend((mark, values) for tree, mark, values in records if tree == number)
+    return replies
+
+
 def _records_of(keys: Sequence[TreeKey], paths: Iterable[Path]) -> list[list[Any]]:
     """What these logs hold of these trees, the newest of each tree, numbered as the keys are."""
     numbers = {key: number for number, key in enumerate(keys)}
     newest: dict[int, list[list[Any]]] = {}
     for path in paths:
-        if not (path.exists() or packed_path(path).exists()):
+        if not log_exists(path):
             continue  # somebody removed it: its trees are grown again from their seeds
         belonging, records, _ = read_log(path)
         theirs = [] if belonging is None else belonging.keys()

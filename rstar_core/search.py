@@ -36,7 +36,11 @@ MISSING_CANDIDATE = "missing_candidate"
 
 
 def search(
-    question: str, reference: str | None, config: SearchConfig, rng: random.Random
+    question: str,
+    reference: str | None,
+    config: SearchConfig,
+    rng: random.Random,
+    tree: Tree | None = None,
 ) -> Generator[Request, Reply, Tree]:
     """Grow one tree.
 
@@ -45,11 +49,12 @@ def search(
         reference: The reference answer, or None at test time, when the PPM judges the answers.
         config: Budget and rules.
         rng: The tree's own random stream; nothing else is random.
+        tree: An empty tree to grow, for who wants to look on; None makes one.
 
     Returns:
         The tree, as the generator's return value.
     """
-    tree = Tree()
+    tree = Tree() if tree is None else tree
     while tree.num_rollouts < config.num_rollouts and not tree.closed[0]:
         leaf = yield from _descend(tree, question, reference, config, rng)
         backup(tree, leaf, value_of(tree, leaf, config))
@@ -103,11 +108,11 @@ def expand(
         if written.answer:
             yield from _accept(tree, node, [written], texts, question, reference, config)
         else:  # what was printed has a brace too many
-            tree.drops[Defect.NO_BOXED_ANSWER] += 1
+            tree.drop(node, Defect.NO_BOXED_ANSWER, written.text)
     else:
         for _ in range(config.num_proposals):
-            candidates = yield from _propose(tree, parent, texts, question, config, rng)
-            survivors = yield from _execute(tree, candidates, texts)
+            candidates = yield from _propose(tree, node, texts, question, config, rng)
+            survivors = yield from _execute(tree, node, candidates, texts)
             yield from _accept(tree, node, survivors, texts, question, reference, config)
             if tree.first_child[node] >= 0:
                 break
@@ -144,7 +149,7 @@ def _accept(
     config: SearchConfig,
 ) -> Generator[Request, Reply, None]:
     """Grade and score the candidates that ran, and add them to the tree."""
-    verdicts, steps = yield from _grade(tree, steps, reference)
+    verdicts, steps = yield from _grade(tree, node, steps, reference)
     scores: Sequence[float | None] = [None] * len(steps)
     if steps and config.annotation == "ppm":
         request = Score(question, texts, tuple([step.text for step in steps]))
@@ -154,7 +159,7 @@ def _accept(
 
 def _propose(
     tree: Tree,
-    parent: StepKind | None,
+    node: int,
     texts: tuple[str, ...],
     question: str,
     config: SearchConfig,
@@ -175,20 +180,21 @@ def _propose(
     tree.num_candidates += len(completions)
     if len(completions) < config.num_candidates:
         tree.drops[MISSING_CANDIDATE] += config.num_candidates - len(completions)
+    parent = tree.kind_of(node)
     candidates: dict[str, Step] = {}
     for completion in completions:
         step = parse_step(completion, parent)
         if isinstance(step, Malformed):
-            tree.drops[step.defect] += 1
+            tree.drop(node, step.defect, completion.text)
         elif step.text in candidates:
-            tree.drops["identical_sibling"] += 1
+            tree.drop(node, "identical_sibling", step.text)
         else:
             candidates[step.text] = step
     return list(candidates.values())
 
 
 def _execute(
-    tree: Tree, candidates: list[Step], texts: tuple[str, ...]
+    tree: Tree, node: int, candidates: list[Step], texts: tuple[str, ...]
 ) -> Generator[Request, Reply, list[Step]]:
     """Keep the candidates whose code runs; a final one also has to print something."""
     with_code = tuple([step.code for step in candidates if step.kind is not StepKind.ANSWER])
@@ -203,18 +209,18 @@ def _execute(
         if execution is None or (step.kind is StepKind.CODE and execution.status is ExecutionStatus.OK):
             survivors.append(step)
         elif execution.status is not ExecutionStatus.OK:
-            tree.drops[f"code_{execution.status}"] += 1
+            tree.drop(node, f"code_{execution.status}", step.text, execution.error)
         elif not execution.stdout.strip():
-            tree.drops["no_output"] += 1
-        elif _TAG.search(execution.stdout):
-            tree.drops["tag_in_output"] += 1  # a program must not write the solution's structure
+            tree.drop(node, "no_output", step.text)
+        elif _TAG.search(execution.stdout):  # a program must not write the solution's structure
+            tree.drop(node, "tag_in_output", step.text, execution.stdout)
         else:
             survivors.append(Step(step.kind, step.text + output_block(execution.stdout)))
     return survivors
 
 
 def _grade(
-    tree: Tree, steps: Sequence[Step], reference: str | None
+    tree: Tree, node: int, steps: Sequence[Step], reference: str | None
 ) -> Generator[Request, Reply, tuple[list[bool | None], Sequence[Step]]]:
     """Verdicts of the answer steps; an answer that cannot be decided is dropped: it is not wrong."""
     answers = tuple([step.answer or "" for step in steps if step.kind is StepKind.ANSWER])
@@ -226,7 +232,7 @@ def _grade(
     for step in steps:
         correct = None if step.kind is not StepKind.ANSWER else next(results).correct
         if step.kind is StepKind.ANSWER and correct is None:
-            tree.drops["answer_undecided"] += 1
+            tree.drop(node, "answer_undecided", step.text)
             continue
         verdicts.append(correct)
         decided.append(step)

@@ -88,7 +88,7 @@ class Tree:
         """Whether the other tree is the same in every node and count."""
         if not isinstance(other, Tree):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all(getattr(self, name) == getattr(other, name) for name in Tree.__slots__)
 
     __hash__ = None  # type: ignore[assignment]  # a tree grows
 
@@ -128,6 +128,17 @@ class Tree:
     def prior_of(self, index: int) -> float:
         """q(s) before any rollout: the PPM score, or 0 (paper, equations 2 and 3)."""
         return self._priors[index] if self._priors else 0.0
+
+    def drop(self, node: int, reason: str, text: str, detail: str = "") -> None:  # noqa: ARG002 - for listeners
+        """Count a candidate that did not become a child of `node`.
+
+        Args:
+            node: Index of the node it was proposed at.
+            reason: Why, as a word to group by.
+            text: What was proposed.
+            detail: What went wrong in it, for example the last line of a traceback.
+        """
+        self.drops[reason] += 1
 
     def trim(self) -> None:
         """Give back the room for growth: a finished tree is a tenth smaller."""

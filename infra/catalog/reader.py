@@ -26,6 +26,10 @@ _OF_DONE_SEARCHES = """round_id = ? AND shard_id IN (
     WHERE round_id = ? AND status = 'done' AND NOT starts_with(kind, 'evaluate'))"""
 
 
+_FEW = 3
+_DISTANCE = "levenshtein(left(problem_id, greatest(1, length(?))), ?)"
+
+
 class CatalogReader:
     """The reading half of a `Catalog`. One object is one connection, for one thread."""
 
@@ -62,6 +66,25 @@ class CatalogReader:
         """All problems, or those of one split, ordered by id."""
         where, params = ("", ()) if split is None else ("split = ?", (str(split),))
         return [_problem(row) for row in self.fetch(ProblemRow, where, params, order_by="problem_id")]
+
+    def find_problem(self, start: str) -> Problem:
+        """The problem whose id is `start`, or the only one whose id begins with it.
+
+        Raises:
+            CatalogError: No id begins so (the sentence names the nearest), or several do.
+        """
+        found = self.fetch(ProblemRow, "starts_with(problem_id, ?)", (start,), order_by="problem_id")
+        if len(found) == 1:
+            return _problem(found[0])
+        if found:
+            some = ", ".join(row.problem_id for row in found[:_FEW]) + (", …" if len(found) > _FEW else "")
+            raise CatalogError(
+                f"{len(found)} problem ids begin with '{start}' ({some}); give more of the id."
+            )
+        query = f"SELECT problem_id FROM problems ORDER BY {_DISTANCE}, problem_id LIMIT {_FEW}"  # noqa: S608 - constants
+        _, nearest = read(self.location, lambda: ask(self._connection, query, (start, start)))
+        near = f"; the nearest are {', '.join(row[0] for row in nearest)}" if nearest else ""
+        raise CatalogError(f"No problem id begins with '{start}' here{near}.")
 
     def shards(
         self, round_id: int, *, kind: str | None = None, status: ShardStatus | None = None

@@ -15,7 +15,7 @@ from infra.catalog.round_rows import StageRow
 from infra.catalog.rows import ProblemRow, ShardRow, TreeRow
 
 COMMANDS = (
-    *("demo", "run", "ingest", "evaluate", "coverage", "sql", "shards", "exec", "grade", "doctor"),
+    *("demo", "run", "ingest", "evaluate", "coverage", "sql", "shards", "tree", "exec", "grade", "doctor"),
     *("models", "models pull", "models list"),
 )
 
@@ -97,6 +97,12 @@ def test_sql_only_asks(cli, ingested):
     for query in ("delete from problems", "drop table problems", "select 1; drop table problems"):
         assert "Only questions are allowed" in cli.complaint("sql", "--campaign", ingested, query)
     assert "is known by tier or source" in cli.complaint("coverage", "--by", "x", "--campaign", ingested)
+
+
+def test_a_problem_that_was_never_searched_has_no_tree(cli, ingested):
+    query = "select problem_id from problems limit 1"
+    (row,) = json.loads(cli.answer("sql", "--json", "--campaign", ingested, query))
+    assert "no search had it" in cli.complaint("tree", row["problem_id"], "--campaign", ingested)
 
 
 def test_models_that_were_not_pulled_are_not_listed_and_the_doctor_says_so(

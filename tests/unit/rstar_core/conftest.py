@@ -30,10 +30,11 @@ class FirstOfTied(random.Random):
 
 @dataclass
 class Played:
-    """A finished tree and the requests that made it."""
+    """A finished tree, and the requests and replies that made it."""
 
     tree: object
     requests: list
+    replies: list
 
     def of(self, kind):
         return [request for request in self.requests if isinstance(request, kind)]
@@ -55,12 +56,12 @@ def grade_exactly(prediction, reference):
 def drive(config, propose, *, execute=run_code, score=None, grade=grade_exactly, reference="5", rng=None):
     """Run a search to its end; `propose(request)` gives texts or completions, `score(text)` a float."""
     searching = search("How many?", reference, config, rng or FirstOfTied())
-    requests, reply = [], None
+    requests, replies, reply = [], [], None
     while True:
         try:
             request = searching.send(reply)
         except StopIteration as end:
-            return Played(end.value, requests)
+            return Played(end.value, requests, replies)
         requests.append(request)
         match request:
             case Propose():
@@ -74,6 +75,7 @@ def drive(config, propose, *, execute=run_code, score=None, grade=grade_exactly,
                 reply = tuple(score("".join(steps) + text) for text in candidates)
             case Grade(predictions, expected):
                 reply = tuple(grade(prediction, expected) for prediction in predictions)
+        replies.append(reply)
 
 
 class World:
