@@ -1,4 +1,9 @@
-"""Held-out problems: the policy alone (greedy), and System 2 (search with the PPM, no reference answer)."""
+"""Held-out problems: the policy alone (greedy), and System 2 (search with the PPM, no reference answer).
+
+System 2 with several trees is graded under several labels, one row each: the configured rule as `system2`,
+the other rules as `system2-majority` and so on, `system2-maj@2` for the majority of the first 2 trees, and
+`system2-pass@2` for whether any of the first 2 trees is right, which is a bound and no answer.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,21 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from infra.catalog.round_rows import EvaluationRow
-from infra.driver import Services, TreeJob, grow_tree
 from infra.progress import progress
+from infra.system2 import ask_trees
 from rstar_core.budget import derive_seed
 from rstar_core.requests import Grade
-from rstar_core.trajectories import trajectories
+from rstar_core.voting import ANSWER_RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from infra.catalog.rows import ShardRow
-    from infra.driver import GrownTree
+    from infra.driver import Services
+    from infra.system2 import Ballot
     from rstar_core.config import SearchConfig
-    from rstar_core.types import Problem, Trajectory
+    from rstar_core.types import Problem
+    from rstar_core.voting import AnswerRule
 
 
 def evaluate_problems(
@@ -30,58 +37,80 @@ def evaluate_problems(
     label: str,
     seed: int,
     num_trees: int = 1,
+    rule: AnswerRule = "best",
 ) -> list[EvaluationRow]:
-    """One row per problem: its chosen answer, and whether the answer check accepts it.
+    """Of each problem its answer and whether the answer check accepts it, under every label.
 
-    Every tree gives one trajectory, the best by PPM score (greedy trees have only one); of those the best
-    is the answer. The reference answer is used for nothing but the verdict.
+    Every tree gives one trajectory, the best by PPM score (greedy trees have only one), and the rule chooses
+    among them. The reference answer is used for nothing but the verdict.
     """
 
-    async def one(problem: Problem) -> EvaluationRow:
-        jobs = [
-            TreeJob(
-                problem.problem_id,
-                problem.question,
-                None,
-                index,
-                derive_seed(seed, label, problem.problem_id, index),
-                config,
-            )
-            for index in range(num_trees)
-        ]
-        grown = await asyncio.gather(*(grow_tree(job, services) for job in jobs))
-        row = await _judge(problem, grown, services, shard, label)
+    async def one(problem: Problem) -> list[EvaluationRow]:
+        seeds = [derive_seed(seed, label, problem.problem_id, index) for index in range(num_trees)]
+        ballot = await ask_trees(problem.problem_id, problem.question, config, services, seeds)
+        answers = tuple(dict.fromkeys(vote.answer for vote in ballot.votes))
+        verdicts = await services.grader.grade(Grade(answers, problem.answer)) if answers else ()
+        correct = {answer: verdict.correct for answer, verdict in zip(answers, verdicts, strict=True)}
         progress().advance(f"evaluate {label}")
-        return row
+        return list(_rows(problem, shard, ballot, correct, label, rule))
 
     async def run() -> list[EvaluationRow]:
-        return list(await asyncio.gather(*(one(problem) for problem in problems)))
+        return [row for rows in await asyncio.gather(*map(one, problems)) for row in rows]
 
     return asyncio.run(run())
 
 
-async def _judge(
-    problem: Problem, grown: Sequence[GrownTree], services: Services, shard: ShardRow, label: str
-) -> EvaluationRow:
-    candidates = [
-        (tree.tree.prior_of(found.node_ids[-1]), found)
-        for tree in grown
-        for found in trajectories(problem.problem_id, tree.tree)
-    ]
-    chosen: Trajectory | None = max(candidates, key=lambda each: each[0])[1] if candidates else None
-    correct: bool | None = False
-    if chosen is not None:
-        correct = (await services.grader.grade(Grade((chosen.answer,), problem.answer)))[0].correct
-    return EvaluationRow(
-        round_id=shard.round_id,
-        label=label,
-        shard_id=shard.shard_id,
-        problem_id=problem.problem_id,
-        source=problem.source,
-        tier=problem.tier,
-        correct=correct,
-        answer=None if chosen is None else chosen.answer,
-        num_trajectories=len(candidates),
-        num_tokens=sum(tree.tree.num_tokens for tree in grown),
-        seconds=sum(tree.seconds for tree in grown),
-    )
+def _rows(
+    problem: Problem,
+    shard: ShardRow,
+    ballot: Ballot,
+    correct: dict[str, bool | None],
+    label: str,
+    rule: AnswerRule,
+) -> Iterator[EvaluationRow]:
+    """One row a label; with a single tree all rules say the same, so there is one label."""
+    num_trees = len(ballot.grown)
+
+    def row(name: str, count: int, answer: str | None, verdict: bool | None) -> EvaluationRow:
+        return EvaluationRow(
+            round_id=shard.round_id,
+            label=name,
+            shard_id=shard.shard_id,
+            problem_id=problem.problem_id,
+            source=problem.source,
+            tier=problem.tier,
+            correct=verdict,
+            answer=answer,
+            num_trajectories=sum(vote.num_trajectories for vote in ballot.of_first(count)),
+            num_tokens=sum(each.tree.num_tokens for each in ballot.grown[:count]),
+            seconds=sum(each.seconds for each in ballot.grown[:count]),
+        )
+
+    def elected(name: str, count: int, by: AnswerRule) -> EvaluationRow:
+        chosen = ballot.elect(by, num_trees=count)
+        return row(
+            name, count, *((None, False) if chosen is None else (chosen.answer, correct[chosen.answer]))
+        )
+
+    yield elected(label, num_trees, rule)
+    if num_trees == 1:
+        return
+    for other in ANSWER_RULES:
+        if other != rule:
+            yield elected(f"{label}-{other}", num_trees, other)
+    for count in _ladder(num_trees):
+        votes = ballot.of_first(count)
+        yield row(f"{label}-pass@{count}", count, None, _any(correct[vote.answer] for vote in votes))
+        if 1 < count < num_trees:  # of one tree it is pass@1, of all it is the majority
+            yield elected(f"{label}-maj@{count}", count, "majority")
+
+
+def _ladder(num_trees: int) -> list[int]:
+    """1, 2, 4, … below the number of trees, and that number."""
+    return [*(1 << power for power in range((num_trees - 1).bit_length())), num_trees]
+
+
+def _any(verdicts: Iterable[bool | None]) -> bool | None:
+    """Whether any holds; None if none does and some are undecided."""
+    known = set(verdicts)
+    return True if True in known else None if None in known else False

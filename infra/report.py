@@ -108,7 +108,7 @@ def _heldout_table(summary: Summary) -> str:
 
 
 def _family_table(summary: Summary) -> str:
-    labels = list(summary.heldout)
+    labels = [label for label in summary.heldout if "@" not in label]  # one column for each k is too wide
     lines = [f"| source | {' | '.join(labels)} |", "| --- |" + " ---: |" * len(labels)]
     for source, results in summary.families.items():
         counts = [results.get(label) for label in labels]

@@ -92,11 +92,13 @@ def greedy_search(config: SearchConfig) -> SearchConfig:
     return config.model_copy(update=update)
 
 
-def system2_search(config: SearchConfig, evaluation: EvaluationConfig) -> SearchConfig:
-    """Test time: the search guided by the PPM, without a reference answer (paper, section 4.1)."""
+def system2_search(
+    config: SearchConfig, evaluation: EvaluationConfig, *, with_ppm: bool = True
+) -> SearchConfig:
+    """Test time: the search guided by the PPM, if there is one, without a reference (paper, section 4.1)."""
     update = {
         "num_candidates": evaluation.num_candidates,
         "num_rollouts": evaluation.num_rollouts,
-        "annotation": "ppm",
+        "annotation": "ppm" if with_ppm else "terminal",
     }
     return config.model_copy(update=update)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rstar_core.types import Split, Tier
+from rstar_core.voting import AnswerRule
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -159,6 +160,11 @@ class EvaluationConfig(Settings):
     num_trees: int = Field(default=1, ge=1, description="Trees per problem in System 2.")
     num_candidates: int = Field(default=32, ge=1, description="Candidates per step in System 2 (paper: 32).")
     num_rollouts: int = Field(default=4, ge=1, description="Rollouts per System 2 tree.")
+    answer_rule: AnswerRule = Field(
+        default="best",
+        description="Whose answer is given: of the best trajectory by PPM (paper), of most trees, or of most "
+        "by PPM-weighted votes. With several trees the other rules are reported too.",
+    )
 
 
 class EscalationConfig(Settings):

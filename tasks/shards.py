@@ -111,6 +111,7 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
                 label=label,
                 seed=config.seed,
                 num_trees=config.evaluation.num_trees if system2 else 1,
+                rule=config.evaluation.answer_rule,
             )
         except RstarError as error:
             catalog.fail_shard(shard, str(error))

@@ -73,6 +73,7 @@ class CatalogReader:
         Raises:
             CatalogError: No id begins so (the sentence names the nearest), or several do.
         """
+        start = start.encode(errors="replace").decode()  # a command line may hold any bytes
         found = self.fetch(ProblemRow, "starts_with(problem_id, ?)", (start,), order_by="problem_id")
         if len(found) == 1:
             return _problem(found[0])

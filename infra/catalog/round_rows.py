@@ -71,17 +71,21 @@ class TrainingCurveRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRow(Row):
-    """One held-out problem under one label each. Policy-alone and System 2 numbers have different labels."""
+    """One held-out problem under one label each. Policy-alone and System 2 numbers have different labels.
+
+    System 2 with several trees has more labels: system2-majority and system2-weighted (other answer rules),
+    system2-maj@k (majority of the first k trees), system2-pass@k (any of the first k is right: a bound).
+    """
 
     TABLE: ClassVar[str] = "evaluations"
     round_id: RoundId
-    label: Annotated[str, "What was evaluated: base, r1, r2, … (policy alone) or system2."]
+    label: Annotated[str, "What was evaluated: base, r1, r2, … (policy alone), system2 or a part of it."]
     shard_id: Annotated[str | None, "Shard that wrote the row; null if a whole round did."]
     problem_id: ProblemId
     source: Annotated[str, "Source (family or benchmark) of the problem."]
     tier: Annotated[str, "Difficulty class of the problem."]
     correct: Annotated[bool | None, "Verdict; null if it could not be decided, which is neither."]
-    answer: Annotated[str | None, "Final answer given; null if there was none."]
+    answer: Annotated[str | None, "Final answer given; null if there was none, and for pass@k."]
     num_trajectories: Annotated[int, "Trajectories the answer was chosen from; 1 for greedy pass@1."]
     num_tokens: Annotated[int, "Tokens generated for this problem."]
     seconds: Annotated[float, "Wall time, s."]

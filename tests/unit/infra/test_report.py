@@ -29,7 +29,8 @@ def summary(tmp_path_factory, empty_catalog):
         base = [evaluation("base", f"p{i}", correct=i < 1) for i in range(4)]
         last = [evaluation("r2", f"p{i}", correct=i < 3) for i in range(4)]
         catalog.replace_round(EvaluationRow, 0, base)
-        catalog.replace_round(EvaluationRow, 2, last)
+        bound = [evaluation("system2-pass@2", f"p{i}", correct=True) for i in range(4)]
+        catalog.replace_round(EvaluationRow, 2, last + bound)
         detail = {"wall_seconds": 10.0, "busy_seconds": 9.0, "generated_tokens": 2000}
         catalog.replace_round(StageRow, 1, [StageRow(1, "search", 11.0, detail, datetime.now(UTC))])
         return summarise(catalog)
@@ -49,13 +50,14 @@ def test_speed_and_busy_share_come_from_the_search_stages(summary):
 def test_the_summary_has_the_fields_of_the_contract(summary):
     assert summary.as_json().keys() >= {"heldout", "coverage", "stages", "tokens_per_second", "busy_share"}
     assert summary.heldout["base"].keys() == {"correct", "n", "pass_at_1", "low", "high"}
-    assert list(summary.heldout) == ["base", "r2"]
+    assert list(summary.heldout) == ["base", "r2", "system2-pass@2"]
 
 
 def test_the_report_shows_every_label_and_family(summary):
     text = markdown(summary, name="demo", seed=1)
     assert "| r2 | 3 | 4 | 75.0 % |" in text
-    assert "| builtin/gcd | 1/4 | 3/4 |" in text
+    assert "| system2-pass@2 | 4 | 4 | 100.0 % |" in text
+    assert "| builtin/gcd | 1/4 | 3/4 |\n" in text
     assert "+50.0 points" in text
 
 

@@ -58,6 +58,7 @@ def test_system_2_is_guided_by_the_ppm_with_the_evaluations_budget():
     )
     assert (config.num_candidates, config.num_rollouts, config.annotation) == (32, 3, "ppm")
     assert config.temperature == 0.7
+    assert system2_search(SearchConfig(), EvaluationConfig(), with_ppm=False).annotation == "terminal"
 
 
 ROUND_4 = (

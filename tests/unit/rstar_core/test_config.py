@@ -28,6 +28,7 @@ def test_the_defaults_are_the_papers():
     assert sft.trajectories_per_problem == 2
     assert (ppm.num_epochs, ppm.learning_rate, ppm.batch_size, ppm.pairs_per_side) == (1, 7e-6, 512, 2)
     assert evaluation.num_candidates == 32
+    assert evaluation.answer_rule == "best"
     assert [each.num_new_trees for each in RoundConfig().escalation] == [1]
 
 
