@@ -8,6 +8,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from flows.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -71,7 +73,7 @@ def _cell(name: str, value: object) -> str:
         if name in _SHARES:
             return f"{100 * value:.1f} %"
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
+    return visible(str(value))
 
 
 def _total(widths: Sequence[int], gap: int) -> int:
