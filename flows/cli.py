@@ -77,7 +77,8 @@ def evaluate(
             evaluate_flow(loaded, round_id, label)
     finally:
         close_services()
-    print_sql(Workspace.of(loaded).root, f"FROM evaluation_summary WHERE label = '{label}'", as_json=False)
+    query = f"FROM evaluation_summary WHERE label = '{label}' OR starts_with(label, '{label}-')"
+    print_sql(Workspace.of(loaded).root, query, as_json=False)
 
 
 @app.command()
@@ -129,6 +130,23 @@ def tree(
     from flows.tree import show_tree  # noqa: PLC0415 - see the module's docstring
 
     show_tree(campaign, problem, round_id=round_id, tree_index=tree_index, page=page)
+
+
+@app.command()
+def solve(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    trees: Annotated[int | None, typer.Option(help="Trees; the campaign's without it.", min=1)] = None,
+    rollouts: Annotated[int | None, typer.Option(help="Rollouts of each tree, likewise.", min=1)] = None,
+    candidates: Annotated[int | None, typer.Option(help="Candidates per step, likewise.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question by search with the newest policy and PPM of a campaign (System 2)."""
+    from flows.solve import solve_question  # noqa: PLC0415 - see the module's docstring
+
+    given = {"num_trees": trees, "num_rollouts": rollouts, "num_candidates": candidates}
+    changes = {name: value for name, value in given.items() if value is not None}
+    solve_question(campaign, question, changes, as_json=as_json)
 
 
 @app.command("exec")

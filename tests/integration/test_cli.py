@@ -15,7 +15,20 @@ from infra.catalog.round_rows import StageRow
 from infra.catalog.rows import ProblemRow, ShardRow, TreeRow
 
 COMMANDS = (
-    *("demo", "run", "ingest", "evaluate", "coverage", "sql", "shards", "tree", "exec", "grade", "doctor"),
+    *(
+        "demo",
+        "run",
+        "ingest",
+        "evaluate",
+        "coverage",
+        "sql",
+        "shards",
+        "tree",
+        "solve",
+        "exec",
+        "grade",
+        "doctor",
+    ),
     *("models", "models pull", "models list"),
 )
 

@@ -1,15 +1,18 @@
-"""`rstar tree` on a small searched campaign, whose policy fails often and writes hostile text."""
+"""`rstar tree` and `rstar solve` on a small campaign, whose policy fails often and writes hostile text."""
 
 import gzip
 import json
 import re
 import shutil
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from flows.cli import main
+from flows.solve import show
 from infra.catalog.catalog import Catalog
+from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import ShardStatus
 from infra.configuration import load_config
 from infra.driver import Services
@@ -18,6 +21,7 @@ from infra.grading.fake import ExactGrader
 from infra.sandbox.fake import ScriptedRunner, failed, printed
 
 ESCAPE = "\x1b[31m\x1b]0;title\x07"
+HOSTILE_ANSWER = "\x1b[31m[/bold]"
 MARKUP = "[/bold]<script>alert(1)</script>&lt;"
 CONFIG = """name = "small"
 root = "{root}"
@@ -151,6 +155,12 @@ def test_hostile_text_reaches_neither_the_terminal_nor_the_page(rstar, searched,
     assert "[/bold]&lt;script&gt;alert(1)&lt;/script&gt;&amp;lt;" in html
 
 
+def test_sql_shows_hostile_text_as_it_is(rstar, searched):
+    text = rstar.answer("sql", "select distinct question from problems where answer = '2'", "-c", searched)
+    assert MARKUP in text
+    assert "␛[31m" in rstar.answer("sql", "select chr(27) || '[31m' as x", "-c", searched)
+
+
 def test_without_its_log_a_tree_comes_from_the_catalog_and_says_so(rstar, searched, by_answer, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(searched, folder)
@@ -191,8 +201,89 @@ def test_a_tree_that_is_not_there_is_named_with_those_that_are(rstar, searched, 
     nearest = rstar.complaint("tree", f"{hard[:-1]}x", "-c", searched)
     assert f"the nearest are {hard}" in nearest
     assert "3 problem ids begin with ''" in rstar.complaint("tree", "", "-c", searched)
+    assert "No problem id begins with 'a?'" in rstar.complaint("tree", "a\udcff", "-c", searched)
 
 
 def test_a_page_that_cannot_be_written_is_a_sentence(rstar, searched, by_answer, tmp_path):
     page = tmp_path / "nowhere" / "tree.html"
     assert str(page) in rstar.complaint("tree", by_answer["2"], "-c", searched, "--html", page)
+
+
+@pytest.fixture(scope="module")
+def with_ppm(searched, tiny_model, tmp_path_factory):
+    """The same campaign after it trained a policy and a PPM, of random weights."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("with-ppm") / "small"
+    shutil.copytree(searched, folder)
+    ppm = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
+    ppm.save_pretrained(folder / "ppm")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder / "ppm")
+    now = datetime.now(UTC)
+    with Catalog.open(folder) as catalog:
+        for role in ("policy", "ppm"):
+            row = ModelRow(f"round-1/{role}", 1, role, "base", str(folder / role), None, {}, 1, now)
+            catalog.replace_round(ModelRow, 1, [row], role=role)
+    return folder
+
+
+def test_a_question_is_answered_by_the_best_solution_in_the_eyes_of_the_ppm(rstar, with_ppm):
+    options = ("-c", with_ppm, "--trees", 3, "--rollouts", 3, "--candidates", 4)
+    found = json.loads(rstar.answer("solve", "Guess a number.", *options, "--json"))
+    assert (found["policy"], found["ppm"], found["rule"]) == ("round-1/policy", "round-1/ppm", "best")
+    assert found["num_trees"] == len(found["answers"]) == 3
+    assert found["score"] == max(vote["score"] for vote in found["answers"]) == found["steps"][-1]["score"]
+    assert {"answer": found["answer"], "score": found["score"]} in found["answers"]
+    votes = [vote["answer"] for vote in found["answers"]]
+    assert found["num_agreeing"] == votes.count(found["answer"])
+    assert [step["output"] for step in found["steps"]][-2:] == [found["answer"], None]
+    assert all(-1 <= step["score"] <= 1 for step in found["steps"])
+
+
+def test_an_answer_is_shown_with_its_steps_scores_and_agreement(capsys):
+    found = {
+        "question": "Guess.",
+        "answer": HOSTILE_ANSWER,
+        "score": -0.25,
+        "rule": "weighted",
+        "steps": [
+            {"text": f"# {ESCAPE}\nx = 2\n<end_of_step>\n", "score": 0.5, "output": None},
+            {
+                "text": "print(x)\n<end_of_code>\n<output>2\n3<end_of_output>\n",
+                "score": 0.75,
+                "output": "2\n3",
+            },
+            {"text": f"<answer>\\boxed{{{HOSTILE_ANSWER}}}<end_of_answer>", "score": -0.25, "output": None},
+        ],
+        "num_agreeing": 2,
+        "num_trees": 3,
+        "num_trajectories": 7,
+        "policy": "round-1/policy",
+        "ppm": "round-1/ppm",
+        "num_tokens": 100,
+        "seconds": 1.0,
+    }
+    show(found)
+    text = capsys.readouterr().out
+    assert "PPM +0.50  # ␛[31m␛]0;title␇\n           x = 2\n" in text
+    assert "PPM +0.75  print(x)\n           → 2\n           → 3\n" in text
+    assert "answer  ␛[31m[/bold]" in text
+    assert "2 of 3 trees, chosen by rule 'weighted' with PPM -0.25" in text
+    assert "PPM round-1/ppm" in text
+    assert "\x1b" not in text
+    assert "<end_of" not in text
+
+
+def test_without_a_ppm_the_majority_of_the_trees_answers_and_it_is_said(rstar, searched):
+    text = rstar.answer("solve", "Guess a number.", "-c", searched, "--trees", 2, "--candidates", 3)
+    assert "the campaign has no PPM: plain search, and the majority of the trees" in text
+    assert "policy base, no PPM" in text
+    assert "PPM +" not in text
+
+
+def test_a_question_that_cannot_be_answered_is_a_sentence(rstar, searched, tmp_path):
+    assert "the question is blank" in rstar.complaint("solve", " ", "-c", searched)
+    assert "not valid UTF-8" in rstar.complaint("solve", "a\udcff", "-c", searched)
+    assert "There is no catalog at" in rstar.complaint("solve", "1?", "-c", tmp_path / "nowhere")
+    Catalog.open(tmp_path / "empty", create=True).close()
+    assert "has begun" in rstar.complaint("solve", "1?", "-c", tmp_path / "empty")
