@@ -81,6 +81,7 @@ class _Place:
 class _Grown:
     tree: Tree
     seed: int
+    num_rollouts: int
     num_tokens: int
     num_candidates: int
     num_failed: int
@@ -116,7 +117,7 @@ def tree_history(
         tree_indices=tuple(sorted(places[round_id])),
         seed=grown.seed,
         tree=grown.tree,
-        num_rollouts=grown.tree.visits[0],
+        num_rollouts=grown.num_rollouts,
         num_tokens=grown.num_tokens,
         num_candidates=grown.num_candidates,
         num_failed=grown.num_failed,
@@ -205,6 +206,7 @@ def _from_log(
     return _Grown(
         tree=tree,
         seed=job.seed,
+        num_rollouts=tree.num_rollouts,
         num_tokens=tree.num_tokens,
         num_candidates=tree.num_candidates,
         num_failed=sum(tree.drops.values()) - tree.drops["identical_sibling"],
@@ -233,6 +235,7 @@ def _from_nodes(catalog: Catalog, row: TreeRow, reason: str) -> _Grown:
     return _Grown(
         tree=tree,
         seed=row.seed,
+        num_rollouts=row.num_rollouts,
         num_tokens=row.num_tokens,
         num_candidates=row.num_candidates,
         num_failed=row.num_failed_candidates,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rstar_core.search import search
 from rstar_core.tree import Tree
+from rstar_core.waves import start_search
 
 if TYPE_CHECKING:
     import random
@@ -73,7 +73,7 @@ def regrow(
         take: Gives the logged reply to a request, or None where the log ends.
     """
     tree = AuditedTree()
-    searching = search(question, reference, config, rng, tree)
+    searching = start_search(question, reference, config, rng, tree)
     try:
         request = next(searching)
         while (reply := take(request)) is not None:

@@ -35,7 +35,6 @@ _KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _TERMINAL_CODE = {terminal: code for code, terminal in enumerate(_TERMINALS)}
 _VERDICT_CODE = {verdict: code for code, verdict in enumerate(_VERDICTS)}
 
-
 _COLUMNS = (
     *("parent", "first_child", "next_sibling", "depth", "visits", "q_sum", "closed"),
     *("_priors", "_terminals", "_verdicts", "_kinds", "_texts", "_ends"),
@@ -129,15 +128,8 @@ class Tree:
         """q(s) before any rollout: the PPM score, or 0 (paper, equations 2 and 3)."""
         return self._priors[index] if self._priors else 0.0
 
-    def drop(self, node: int, reason: str, text: str, detail: str = "") -> None:  # noqa: ARG002 - for listeners
-        """Count a candidate that did not become a child of `node`.
-
-        Args:
-            node: Index of the node it was proposed at.
-            reason: Why, as a word to group by.
-            text: What was proposed.
-            detail: What went wrong in it, for example the last line of a traceback.
-        """
+    def drop(self, node: int, reason: str, text: str, detail: str = "") -> None:  # noqa: ARG002 - for subclasses
+        """Count a candidate, `text`, that did not become a child of `node`; `detail` says what is wrong."""
         self.drops[reason] += 1
 
     def trim(self) -> None:

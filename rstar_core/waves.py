@@ -25,22 +25,30 @@ if TYPE_CHECKING:
 
 
 def start_search(
-    question: str, reference: str | None, config: SearchConfig, rng: random.Random
+    question: str,
+    reference: str | None,
+    config: SearchConfig,
+    rng: random.Random,
+    tree: Tree | None = None,
 ) -> Generator[Request, Reply, Tree]:
     """The search that the configuration asks for: one rollout after the other, or waves of them."""
     each = search if config.rollouts_in_flight == 1 else search_in_waves
-    return each(question, reference, config, rng)
+    return each(question, reference, config, rng, tree)
 
 
 def search_in_waves(
-    question: str, reference: str | None, config: SearchConfig, rng: random.Random
+    question: str,
+    reference: str | None,
+    config: SearchConfig,
+    rng: random.Random,
+    tree: Tree | None = None,
 ) -> Generator[Request, Reply, Tree]:
     """Grow one tree, `config.rollouts_in_flight` rollouts at a time; arguments and result as of `search`.
 
     A rollout in flight counts as a visit that lost on every node of its way, until it ends. With one in
     flight the tree is that of `search`.
     """
-    tree = Tree()
+    tree = Tree() if tree is None else tree
     while tree.num_rollouts < config.num_rollouts and not tree.closed[0]:
         busy: set[int] = set()
         count = min(config.rollouts_in_flight, config.num_rollouts - tree.num_rollouts)

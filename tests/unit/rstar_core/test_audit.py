@@ -15,7 +15,11 @@ def again(config, replies, rng):
 @pytest.mark.parametrize("answer_step", ["policy", "output"])
 def test_a_regrown_tree_is_the_same_and_has_every_failed_candidate(world, settings, annotation, answer_step):
     config = settings(
-        num_candidates=4, num_rollouts=8, num_proposals=2, annotation=annotation, answer_step=answer_step
+        num_candidates=4,
+        num_rollouts=8,
+        num_proposals=2,
+        annotation=annotation,
+        answer_step=answer_step,
     )
     reasons = Counter()
     for seed in range(30):

@@ -1,10 +1,12 @@
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from rstar_core.audit import regrow
 from rstar_core.config import SearchConfig
 from rstar_core.replay import decode_reply, encode_reply
 from rstar_core.requests import Execute, Propose, Score, Together
@@ -63,6 +65,18 @@ def test_one_rollout_in_flight_grows_the_tree_of_the_plain_search(world, percent
     config = config_of(1, **settings)
     made = world(seed, percent_bad=percent_bad)
     assert grow(search_in_waves, made, config, seed) == grow(start_search, made, config, seed)
+
+
+@few
+@given(**GAMES, in_flight=st.integers(2, 8))
+def test_a_tree_regrown_from_its_replies_has_every_failed_candidate(
+    world, percent_bad, seed, in_flight, **settings
+):
+    config = config_of(in_flight, **settings)
+    made = world(seed, percent_bad=percent_bad)
+    found = regrow("How many?", "5", config, random.Random(seed), lambda each: reply_to(made, each))
+    assert found == grow(start_search, made, config, seed)
+    assert Counter(each.reason for node in found.rejected.values() for each in node) == found.drops
 
 
 @few
