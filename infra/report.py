@@ -67,14 +67,17 @@ def summarise(catalog: Catalog) -> Summary:
 
 def markdown(summary: Summary, *, name: str, seed: int) -> str:
     """The written report."""
-    parts = [f"# Campaign {name}, seed {seed}\n", "## Held-out problems\n", _heldout_table(summary)]
+    parts = [f"# Campaign {name}, seed {seed}\n"]
+    if summary.heldout:
+        parts += ["## Held-out problems\n", _heldout_table(summary)]
     if summary.rise:
         rise = summary.rise
         parts.append(
             f"From base to {_last_policy(summary.heldout)}: {100 * rise['difference']:+.1f} points on the "
             f"same problems, 95 % interval {100 * rise['low']:+.1f} to {100 * rise['high']:+.1f}.\n"
         )
-    parts += ["## Held-out problems by source\n", _family_table(summary)]
+    if summary.families:
+        parts += ["## Held-out problems by source\n", _family_table(summary)]
     parts += ["## Coverage of the training problems\n", coverage_table(summary.coverage)]
     stages = [f"| {name} | {seconds:.1f} |" for name, seconds in summary.stages.items()]
     parts += ["## Stages\n", "\n".join(["| stage | seconds |", "| --- | ---: |", *stages]) + "\n"]
