@@ -21,6 +21,7 @@ from infra.configuration import load_config
 from infra.models.layout import digest_of_weights, missing_parts
 from infra.models.resolve import default_cache_dir
 from infra.report import summarise
+from infra.tree_history import tree_history
 from infra.workspace import Workspace
 from rstar_core.errors import ConfigError
 
@@ -181,6 +182,10 @@ def test_a_search_that_is_killed_after_its_last_shard_keeps_its_figures(tmp_path
         assert summarise(catalog).tokens_per_second == pytest.approx(50.0)
 
 
+def test_every_tree_grows_again_from_its_replay_log(campaign):
+    assert_logs_grow_the_trees(Workspace.of(campaign))
+
+
 @pytest.mark.real
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(
@@ -223,6 +228,35 @@ max_length = 256
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "summary.json").is_file()
     assert (tmp_path / "runs" / "real" / "report.md").is_file()
+    assert_logs_grow_the_trees(Workspace(tmp_path / "runs" / "real"))
+
+
+def assert_logs_grow_the_trees(workspace):
+    """The replay logs alone, without any model, give the trees that the catalog holds."""
+    with workspace.open_catalog(read_only=True) as catalog:
+        problems = {problem.problem_id: problem for problem in catalog.problems()}
+        rows = catalog.fetch(TreeRow)
+        assert rows
+        for row in rows:
+            place = {"round_id": row.round_id, "tree_index": row.tree_index}
+            grown = tree_history(catalog, workspace, problems[row.problem_id], **place)
+            assert grown.note == "", "the tree did not come from its log"
+            nodes = catalog.nodes(row.round_id, [row.problem_id])
+            stored = [facts for facts in map(facts_of_row, nodes) if facts[0] == row.tree_index]
+            assert [facts_of_node(row.tree_index, node) for node in grown.tree.nodes] == stored
+            assert (grown.num_tokens, grown.num_rollouts) == (row.num_tokens, row.num_rollouts)
+
+
+def facts_of_row(row):
+    kind_and_text = (row.kind, row.text) if row.kind else None
+    place = (row.tree_index, row.node_id, row.parent_id, row.depth)
+    return (*place, kind_and_text, row.visits, row.q_sum, row.q, row.correct)
+
+
+def facts_of_node(tree_index, node):
+    kind_and_text = (node.step.kind, node.step.text) if node.step else None
+    place = (tree_index, node.index, node.parent, node.depth)
+    return (*place, kind_and_text, node.visits, node.q_sum, node.q, node.correct)
 
 
 def everything(config):
