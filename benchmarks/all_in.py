@@ -2,37 +2,39 @@
 
 64 problems with numbers of their own, 16 rollouts, 8 candidates. A step is one or two lines of arithmetic or
 sympy; some fail, some end the program. Siblings often differ in wording alone, as a model's do.
-
-python benchmarks/all_in.py [--json] [--problems 64]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
-import json
 import random
+import tempfile
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from benchmarks.figures import Figure, at_least, at_most
 from infra.driver import Services, TreeJob, grow_trees
 from infra.engines.scripted import ScriptedPolicy
 from infra.grading.answer_check import AnswerCheck
 from infra.memo import RememberingGrader, RememberingRunner
+from infra.replay_log import Belonging, ShardLog
 from infra.sandbox.sandbox import Sandbox
 from rstar_core.config import SandboxConfig, SearchConfig
 from rstar_core.prompts import last_output_line
 from rstar_core.requests import Execute, Grade
 
 if TYPE_CHECKING:
-    from rstar_core.requests import Propose
+    from infra.replay_log import TreeLog
+    from rstar_core.requests import Propose, Reply, Request
     from rstar_core.tree import Tree
 
 GOAL_ROLLOUTS_PER_SECOND: Final = 20.0
+GOAL_LOG_SHARE: Final = 0.03
 NUM_PROBLEMS: Final = 64
 _NUM_STEPS: Final = 3  # after which the right chain of calculations has its answer
 _LAST_DEPTH: Final = 5  # where every program ends
@@ -88,6 +90,30 @@ class Run:
     programs: int
     remembered_programs: float
     remembered_pairs: float
+    log_seconds: float
+    log_bytes: int
+
+
+class TimedLog:
+    """A tree's replay log that counts the seconds it takes."""
+
+    seconds = 0.0
+
+    def __init__(self, log: TreeLog) -> None:
+        self._log = log
+
+    def take(self, request: Request) -> Reply | None:
+        """As the log's."""
+        started = time.perf_counter()
+        reply = self._log.take(request)
+        TimedLog.seconds += time.perf_counter() - started
+        return reply
+
+    def append(self, request: Request, reply: Reply) -> None:
+        """As the log's."""
+        started = time.perf_counter()
+        self._log.append(request, reply)
+        TimedLog.seconds += time.perf_counter() - started
 
 
 def make_puzzles(count: int) -> list[Puzzle]:
@@ -156,9 +182,13 @@ def run_workload(num_problems: int, *, remembering: bool) -> Run:
     policy = ScriptedPolicy(Script(puzzles))
     services = Services(policy, runner if remembering else sandbox, grader if remembering else check)
     asyncio.run(_warm(sandbox, check))
-    cpu, started = _cpu_seconds(), time.perf_counter()
-    trees = asyncio.run(_grow(jobs, services))
-    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
+    belonging = Belonging(1, "all-in", "script", None, {}, [[job.problem_id, 0, job.seed] for job in jobs])
+    TimedLog.seconds = 0.0
+    with tempfile.TemporaryDirectory() as folder, ShardLog(Path(folder) / "all-in.log", belonging) as log:
+        cpu, started = _cpu_seconds(), time.perf_counter()
+        trees = asyncio.run(_grow(jobs, services, log))
+        seconds, cpu = time.perf_counter() - started, _cpu_seconds() - cpu
+        log_bytes = log.path.stat().st_size
     runner.close()
     grader.close()
     return Run(
@@ -168,6 +198,8 @@ def run_workload(num_problems: int, *, remembering: bool) -> Run:
         programs=runner.memo.num_asked,
         remembered_programs=runner.memo.share_remembered,
         remembered_pairs=grader.memo.share_remembered,
+        log_seconds=TimedLog.seconds,
+        log_bytes=log_bytes,
     )
 
 
@@ -176,8 +208,8 @@ async def _warm(sandbox: Sandbox, check: AnswerCheck) -> None:
     await asyncio.gather(*(check.grade(Grade((f"x+{n}",), "1+x")) for n in range(check.num_workers)))
 
 
-async def _grow(jobs: list[TreeJob], services: Services) -> list[Tree]:
-    return [grown.tree async for grown in grow_trees(jobs, services)]
+async def _grow(jobs: list[TreeJob], services: Services, log: ShardLog) -> list[Tree]:
+    return [grown.tree async for grown in grow_trees(jobs, services, [TimedLog(each) for each in log.trees])]
 
 
 def _cpu_seconds() -> float:
@@ -191,44 +223,20 @@ def _cpu_seconds() -> float:
     return float(seconds)
 
 
-def all_in(num_problems: int = NUM_PROBLEMS) -> list[dict[str, Any]]:
-    """The rows of this section: name, value, unit, goal, holds."""
+def all_in(num_problems: int = NUM_PROBLEMS) -> list[Figure]:
+    """Speed of everything but the model, and what the replay log takes of it (1 to 3 minutes)."""
     run = run_workload(num_problems, remembering=True)
     plain = run_workload(max(1, num_problems // 4), remembering=False)
     return [
-        row("rollouts a second, all in", run.rollouts / run.seconds, "1/s", GOAL_ROLLOUTS_PER_SECOND),
-        row("rollouts a second, all in, nothing remembered", plain.rollouts / plain.seconds, "1/s"),
-        row("processor time a rollout", 1000 * run.cpu_seconds / run.rollouts, "ms"),
-        row("processor time a rollout, nothing remembered", 1000 * plain.cpu_seconds / plain.rollouts, "ms"),
-        row("programs asked for a rollout", run.programs / run.rollouts, "1"),
-        row("share of programs remembered", run.remembered_programs, "1"),
-        row("share of pairs of answers remembered", run.remembered_pairs, "1"),
+        at_least("rollouts a second, all in", run.rollouts / run.seconds, "1/s", GOAL_ROLLOUTS_PER_SECOND),
+        Figure("rollouts a second, all in, nothing remembered", plain.rollouts / plain.seconds, "1/s"),
+        Figure("processor time a rollout", 1000 * run.cpu_seconds / run.rollouts, "ms"),
+        Figure(
+            "processor time a rollout, nothing remembered", 1000 * plain.cpu_seconds / plain.rollouts, "ms"
+        ),
+        Figure("programs asked for a rollout", run.programs / run.rollouts, "1"),
+        Figure("share of programs remembered", run.remembered_programs, "1"),
+        Figure("share of pairs of answers remembered", run.remembered_pairs, "1"),
+        at_most("replay log, share of the wall time", run.log_seconds / run.seconds, "1", GOAL_LOG_SHARE),
+        Figure("replay log", run.log_bytes / run.rollouts / 1024, "KiB a rollout"),
     ]
-
-
-def row(name: str, value: float, unit: str, goal: float | None = None) -> dict[str, Any]:
-    """One row of the contract that all benchmarks share."""
-    return {"name": name, "value": value, "unit": unit, "goal": goal, "holds": goal is None or value >= goal}
-
-
-def main() -> None:
-    """Print a table, or with --json the rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--problems", type=int, default=NUM_PROBLEMS)
-    options = parser.parse_args()
-    rows = all_in(options.problems)
-    if options.json:
-        print(json.dumps(rows))
-        return
-    for each in rows:
-        goal = (
-            ""
-            if each["goal"] is None
-            else f"  goal {each['goal']:g}: {'holds' if each['holds'] else 'MISSED'}"
-        )
-        print(f"{each['name']:<50} {each['value']:>8.2f} {each['unit']}{goal}")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from benchmarks.all_in import all_in
 from benchmarks.bookkeeping import bookkeeping
 from benchmarks.figures import Figure, at_least, at_most, show
 from benchmarks.simulation.comparison import compare
@@ -65,6 +66,7 @@ def simulation() -> list[Figure]:
 
 
 SECTIONS: dict[str, Callable[[], list[Figure]]] = {
+    "all-in": all_in,
     "bookkeeping": bookkeeping,
     "simulation": simulation,
     "waves": waves,
