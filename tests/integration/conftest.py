@@ -16,6 +16,8 @@ import pytest
 from flows.running import prepare_environment
 
 prepare_environment()  # before anything imports Prefect, as the command line does
+# A shell starts background jobs deaf to Ctrl-C, and what they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).parents[2]
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)

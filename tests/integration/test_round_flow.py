@@ -192,7 +192,7 @@ def test_every_tree_grows_again_from_its_replay_log(campaign):
     bool(missing_parts(default_cache_dir() / REAL_MODEL)),
     reason=f"the embedded model is absent ({REAL_MODEL} is not in {default_cache_dir()}; rstar models pull)",
 )
-def test_one_round_of_the_embedded_model_through_the_command_line(tmp_path, process):
+def test_one_round_of_the_embedded_model_through_the_command_line(tmp_path, served_process):
     config = tmp_path / "real.toml"
     config.write_text(f"""
 name = "real"
@@ -224,7 +224,7 @@ batch_size = 2
 max_length = 256
 """)
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    done = process("run", config, "--summary", tmp_path / "summary.json", timeout=1100)
+    done = served_process("run", config, "--summary", tmp_path / "summary.json", timeout=1100)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "summary.json").is_file()
     assert (tmp_path / "runs" / "real" / "report.md").is_file()
