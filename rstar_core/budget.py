@@ -85,6 +85,7 @@ def greedy_search(config: SearchConfig) -> SearchConfig:
     update = {
         "num_candidates": 1,
         "num_rollouts": 1,
+        "rollouts_in_flight": 1,
         "num_proposals": 1,
         "annotation": "terminal",
         "temperature": 0.0,
