@@ -70,9 +70,18 @@ def write_config(problem_files, tiny_model):
     """A function that writes a campaign's configuration under a folder and returns the file."""
 
     def write(
-        folder, *, rounds=1, ppm=True, shard_size=5, model=tiny_model, engine="scripted", more=0, trains=True
+        folder,
+        *,
+        rounds=1,
+        ppm=True,
+        shard_size=5,
+        model=tiny_model,
+        engine="scripted",
+        more=0,
+        trains=True,
+        rollouts=6,
     ):
-        search = "[rounds.search]\nnum_candidates = 4\nnum_rollouts = 6\nmax_depth = 6\n"
+        search = f"[rounds.search]\nnum_candidates = 4\nnum_rollouts = {rollouts}\nmax_depth = 6\n"
         parts = [f'name = "small"\nseed = 3\nroot = "{folder / "runs"}"\nshard_size = {shard_size}\n']
         for name, tier in (("gsm", "gsm"), ("math", "math"), ("held", "other")):
             split = "heldout" if name == "held" else "train"
