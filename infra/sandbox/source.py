@@ -11,7 +11,7 @@ from typing import Final
 from rstar_core.prompts import PREAMBLE
 
 # A line of nothing but a comment. Without what `_INTRICATE` finds it can be nothing else, for example part of
-# a string, and an empty line in its place leaves every line its number.
+# a string, and an empty comment in its place leaves every line its number, the last one too.
 _COMMENT_LINE: Final = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 _INTRICATE: Final = re.compile("'''|\"\"\"|\\\\\n|[\r\0\f\ud800-\udfff]")
 
@@ -37,11 +37,11 @@ _REACHING_PARTS: Final = ("_", "gi_", "cr_", "ag_", "tb_", "f_", "co_")  # dunde
 
 
 def without_comments(source: str) -> str:
-    """The program with lines that hold only a comment emptied; it behaves the same to the line number.
+    """The program with lines that are comments cut to the `#`; it behaves the same to the line number.
 
     A source in which such a line may be part of something else comes back unchanged.
     """
-    return source if _INTRICATE.search(source) else _COMMENT_LINE.sub("", source)
+    return source if _INTRICATE.search(source) else _COMMENT_LINE.sub("#", source)
 
 
 def is_light(program: str) -> bool:
