@@ -12,16 +12,16 @@ import os
 import posixpath
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from infra.closing import Closing
 from rstar_core.errors import ArtifactError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 
 class ArtifactStore:
@@ -95,7 +95,7 @@ class ArtifactStore:
         return path
 
 
-class AppendLog:
+class AppendLog(Closing):
     """A local file that only grows: a record is in it when `append` returns, even if we are then killed.
 
     Bytes in, bytes out: framing is the caller's business, and so is a torn last record, which a kill in the
@@ -129,14 +129,6 @@ class AppendLog:
     def close(self) -> None:
         """Close the file; closing twice is fine."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _replace_file(path: Path, data: bytes) -> None:

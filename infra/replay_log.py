@@ -11,17 +11,17 @@ import gzip
 import json
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from infra.artifacts import AppendLog
+from infra.closing import Closing
 from rstar_core.errors import ReplayError
 from rstar_core.replay import decode_reply, encode_reply, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from rstar_core.requests import Reply, Request
 
@@ -110,7 +110,7 @@ class TreeLog(LoggedReplies):
         self._log.append([self._number, fingerprint(request), encode_reply(reply)])
 
 
-class ShardLog:
+class ShardLog(Closing):
     """The log of one shard, open for going on.
 
     Args:
@@ -155,14 +155,6 @@ class ShardLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def packed_path(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
@@ -10,12 +10,12 @@ from infra.catalog.connection import connect, translated
 from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow, TreeRow
 from infra.catalog.statements import ask, select
 from infra.catalog.transactions import read
+from infra.closing import Closing
 from rstar_core.errors import CatalogError
 from rstar_core.types import Problem, Split, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from infra.catalog.location import CatalogLocation
 
@@ -30,7 +30,7 @@ _FEW = 3
 _DISTANCE = "levenshtein(left(problem_id, greatest(1, length(?))), ?)"
 
 
-class CatalogReader:
+class CatalogReader(Closing):
     """The reading half of a `Catalog`. One object is one connection, for one thread."""
 
     def __init__(
@@ -43,14 +43,6 @@ class CatalogReader:
     def close(self) -> None:
         """Close the connection; closing twice is fine."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def fetch(
         self, row_type: type[R], where: str = "", params: Sequence[object] = (), *, order_by: str = ""

@@ -7,20 +7,19 @@ import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from infra.closing import Closing
 from infra.grading import ladder
 from infra.grading.process import MathVerifyProcess
 from rstar_core.errors import GradingError
 from rstar_core.types import Verdict
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rstar_core.requests import Grade
 
 
-class AnswerCheck:
+class AnswerCheck(Closing):
     """Implements `rstar_core.protocols.Grader` for any thread and any event loop.
 
     Args:
@@ -63,14 +62,6 @@ class AnswerCheck:
             if worker is not None:
                 worker.close()
             self._idle.put(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _by_math_verify(self, prediction: str, reference: str) -> Verdict:
         started = time.perf_counter()

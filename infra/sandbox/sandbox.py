@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from infra.closing import Closing
 from infra.sandbox import source, wire
 from infra.sandbox.nursery import Nursery, check_isolation
 from rstar_core.errors import SandboxError
@@ -20,7 +21,6 @@ from rstar_core.types import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
     import socket
-    from types import TracebackType
 
     from infra.sandbox.nursery import Layer
     from rstar_core.config import SandboxConfig
@@ -41,7 +41,7 @@ class _Slot:
         self.workers.clear()
 
 
-class Sandbox:
+class Sandbox(Closing):
     """Implements `rstar_core.protocols.CodeRunner`; starts with the first request.
 
     Args:
@@ -113,20 +113,6 @@ class Sandbox:
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.close)
 
     def _close_nurseries(self) -> None:
         for nursery in (self._nursery, self._light_nursery):
