@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from rstar_core.config import SearchConfig
-from rstar_core.requests import Execute, Grade, Propose, Score
+from rstar_core.requests import Execute, Grade, Propose, Score, Together
 from rstar_core.search import search
 from rstar_core.types import Completion, Execution, ExecutionStatus, Verdict
 
@@ -53,8 +53,26 @@ def grade_exactly(prediction, reference):
     return Verdict(None if "?" in prediction else prediction == reference, "exact", 0.0)
 
 
+def reply_to(request, propose, execute, score, grade):
+    """The reply to any request; `propose(request)` gives texts or completions, `score(text)` a float."""
+    match request:
+        case Together(requests):
+            return tuple(reply_to(each, propose, execute, score, grade) for each in requests)
+        case Propose():
+            return tuple(
+                Completion(each, len(each.split()), finished=True) if isinstance(each, str) else each
+                for each in propose(request)
+            )
+        case Execute(prefix, candidates):
+            return tuple(execute(prefix, code) for code in candidates)
+        case Score(_, steps, candidates):
+            return tuple(score("".join(steps) + text) for text in candidates)
+        case Grade(predictions, expected):
+            return tuple(grade(prediction, expected) for prediction in predictions)
+
+
 def drive(config, propose, *, execute=run_code, score=None, grade=grade_exactly, reference="5", rng=None):
-    """Run a search to its end; `propose(request)` gives texts or completions, `score(text)` a float."""
+    """Run a search to its end, answered as `reply_to` does."""
     searching = search("How many?", reference, config, rng or FirstOfTied())
     requests, replies, reply = [], [], None
     while True:
@@ -63,18 +81,7 @@ def drive(config, propose, *, execute=run_code, score=None, grade=grade_exactly,
         except StopIteration as end:
             return Played(end.value, requests, replies)
         requests.append(request)
-        match request:
-            case Propose():
-                reply = tuple(
-                    Completion(each, len(each.split()), finished=True) if isinstance(each, str) else each
-                    for each in propose(request)
-                )
-            case Execute(prefix, candidates):
-                reply = tuple(execute(prefix, code) for code in candidates)
-            case Score(_, steps, candidates):
-                reply = tuple(score("".join(steps) + text) for text in candidates)
-            case Grade(predictions, expected):
-                reply = tuple(grade(prediction, expected) for prediction in predictions)
+        reply = reply_to(request, propose, execute, score, grade)
         replies.append(reply)
 
 
@@ -101,6 +108,9 @@ class World:
 
     def grade(self, prediction, reference):
         return grade_exactly(prediction, reference)
+
+    def reply(self, request):
+        return reply_to(request, self.propose, self.execute, self.score, self.grade)
 
     def play(self, config, *, reference="5", seed=0):
         return drive(

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from rstar_core.audit import regrow
 from rstar_core.config import SearchConfig
 from rstar_core.replay import decode_reply, encode_reply
-from rstar_core.requests import Execute, Propose, Score, Together
-from rstar_core.types import Completion
+from rstar_core.requests import Propose, Together
 from rstar_core.waves import search_in_waves, start_search
 
 few = effort(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -23,20 +22,6 @@ GAMES = {
 }
 
 
-def reply_to(world, request):
-    match request:
-        case Together(requests):
-            return tuple(reply_to(world, each) for each in requests)
-        case Propose():
-            return tuple(Completion(text, 1, finished=True) for text in world.propose(request))
-        case Execute(prefix, candidates):
-            return tuple(world.execute(prefix, code) for code in candidates)
-        case Score(_, steps, candidates):
-            return tuple(world.score("".join(steps) + text) for text in candidates)
-        case _:
-            return tuple(world.grade(each, request.reference) for each in request.predictions)
-
-
 def grow(start, world, config, seed, *, seen=None):
     searching, reply = start("How many?", "5", config, random.Random(seed)), None
     while True:
@@ -44,7 +29,7 @@ def grow(start, world, config, seed, *, seen=None):
             request = searching.send(reply)
         except StopIteration as end:
             return end.value
-        reply = decode_reply(request, encode_reply(reply_to(world, request)))
+        reply = decode_reply(request, encode_reply(world.reply(request)))
         if seen is not None:
             seen.append(request)
 
@@ -74,7 +59,7 @@ def test_a_tree_regrown_from_its_replies_has_every_failed_candidate(
 ):
     config = config_of(in_flight, **settings)
     made = world(seed, percent_bad=percent_bad)
-    found = regrow("How many?", "5", config, random.Random(seed), lambda each: reply_to(made, each))
+    found = regrow("How many?", "5", config, random.Random(seed), made.reply)
     assert found == grow(start_search, made, config, seed)
     assert Counter(each.reason for node in found.rejected.values() for each in node) == found.drops
 
