@@ -9,37 +9,9 @@ from rstar_core.requests import Execute, Grade, Propose, Score
 from rstar_core.search import backup, search
 from rstar_core.tree import Terminal, Tree
 from rstar_core.types import Completion, Execution, ExecutionStatus, Step, StepKind
+from tests.unit.rstar_core.scripts import answers_what_was_printed, boxed, code, final, one_step_then
 
 A, B = "# go left\n<end_of_step>\n", "# go right\n<end_of_step>\n"
-
-
-def code(text):
-    return f"{text}\n<end_of_step>"
-
-
-def final(value):
-    return f"# Now print the final answer\nprint({value})\n<end_of_code>"
-
-
-def boxed(value):
-    return f"<answer>The answer is \\boxed{{{value}}}.<end_of_answer>"
-
-
-def printed(steps):
-    return steps[-1].split("<output>")[1].split("<end_of_output>")[0]
-
-
-def answers_what_was_printed(request):
-    return [boxed(printed(request.steps))] * request.num_candidates
-
-
-def one_step_then(*finals):
-    """A policy: straight to the final code that prints one of `finals`, then that answer."""
-
-    def propose(request):
-        return answers_what_was_printed(request) if request.steps else [final(value) for value in finals]
-
-    return propose
 
 
 def left_and_right(request):
