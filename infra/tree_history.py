@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from infra.catalog.rows import NodeRow, RoundRow, ShardRow, ShardStatus, TreeRow
@@ -30,8 +30,35 @@ if TYPE_CHECKING:
     from rstar_core.types import Problem
 
 
-@dataclass(frozen=True, slots=True)
-class TreeHistory:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegrownTree:
+    """One tree and what it cost.
+
+    Attributes:
+        tree: The tree.
+        seed: Its seed.
+        num_rollouts: Rollouts done.
+        num_tokens: Tokens the policy generated for it.
+        num_candidates: Candidates proposed.
+        num_failed: Candidates that failed, identical ones not counted.
+        scored: Whether its priors are a PPM's scores.
+        rejected: Per node the candidates that failed there; None where no log tells.
+        note: What a reader has to know of where this comes from; empty for a finished tree from its log.
+    """
+
+    tree: Tree
+    seed: int
+    num_rollouts: int
+    num_tokens: int
+    num_candidates: int
+    num_failed: int
+    scored: bool
+    rejected: dict[int, list[Rejected]] | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeHistory(RegrownTree):
     """One tree and its circumstances.
 
     Attributes:
@@ -40,15 +67,6 @@ class TreeHistory:
         shard: The shard that grew it.
         tree_index: Which tree of the problem in that round.
         tree_indices: All of them.
-        seed: Its seed.
-        tree: The tree.
-        num_rollouts: Rollouts done.
-        num_tokens: Tokens the policy generated for it.
-        num_candidates: Candidates proposed.
-        num_failed: Candidates that failed, identical ones not counted.
-        scored: Whether its priors are a PPM's scores.
-        rejected: Per node the candidates that failed there; None where no log tells.
-        note: What a reader has to know of where this comes from; empty for a finished tree from its log.
         marks: What its nodes were chosen for.
     """
 
@@ -57,15 +75,6 @@ class TreeHistory:
     shard: ShardRow
     tree_index: int
     tree_indices: tuple[int, ...]
-    seed: int
-    tree: Tree
-    num_rollouts: int
-    num_tokens: int
-    num_candidates: int
-    num_failed: int
-    scored: bool
-    rejected: dict[int, list[Rejected]] | None
-    note: str
     marks: Marks
 
 
@@ -75,19 +84,6 @@ class _Place:
 
     shard: ShardRow
     row: TreeRow | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Grown:
-    tree: Tree
-    seed: int
-    num_rollouts: int
-    num_tokens: int
-    num_candidates: int
-    num_failed: int
-    scored: bool
-    rejected: dict[int, list[Rejected]] | None
-    note: str
 
 
 def tree_history(
@@ -110,20 +106,12 @@ def tree_history(
     (round_row,) = catalog.fetch(RoundRow, "round_id = ?", (round_id,))
     grown = _grown(catalog, workspace, problem, round_row, tree_index, place)
     return TreeHistory(
+        **{each.name: getattr(grown, each.name) for each in fields(grown)},
         problem=problem,
         round=round_row,
         shard=place.shard,
         tree_index=tree_index,
         tree_indices=tuple(sorted(places[round_id])),
-        seed=grown.seed,
-        tree=grown.tree,
-        num_rollouts=grown.num_rollouts,
-        num_tokens=grown.num_tokens,
-        num_candidates=grown.num_candidates,
-        num_failed=grown.num_failed,
-        scored=grown.scored,
-        rejected=grown.rejected,
-        note=grown.note,
         marks=marks_of(catalog, problem, round_row, tree_index, grown.tree),
     )
 
@@ -178,7 +166,7 @@ def _list(noun: str, numbers: Iterable[int]) -> str:
 
 def _grown(
     catalog: Catalog, workspace: Workspace, problem: Problem, round_row: RoundRow, index: int, place: _Place
-) -> _Grown:
+) -> RegrownTree:
     try:
         return _from_log(workspace, problem, round_row, index, place)
     except (ReplayError, ConfigError) as error:
@@ -190,7 +178,7 @@ def _grown(
 
 def _from_log(
     workspace: Workspace, problem: Problem, round_row: RoundRow, index: int, place: _Place
-) -> _Grown:
+) -> RegrownTree:
     config = parse_config(round_row.config, origin="the catalog")
     settings = config.rounds[round_row.round_id - 1]
     jobs = tree_jobs([problem], settings, place.shard, seed=config.seed)
@@ -203,7 +191,7 @@ def _from_log(
     tree = regrow(job.question, job.reference, job.config, rng, replies.take)
     if place.row is not None and (not tree.finished or len(tree) != place.row.num_nodes):
         raise ReplayError("its replay log does not hold the whole tree")
-    return _Grown(
+    return RegrownTree(
         tree=tree,
         seed=job.seed,
         num_rollouts=tree.num_rollouts,
@@ -224,7 +212,7 @@ def _state(shard: ShardRow, tree: AuditedTree) -> str:
     return f"shard {shard.shard_id} is {shard.status}: this is the tree as far as its replay log goes"
 
 
-def _from_nodes(catalog: Catalog, row: TreeRow, reason: str) -> _Grown:
+def _from_nodes(catalog: Catalog, row: TreeRow, reason: str) -> RegrownTree:
     nodes = catalog.fetch(
         NodeRow,
         "round_id = ? AND shard_id = ? AND problem_id = ? AND tree_index = ?",
@@ -232,7 +220,7 @@ def _from_nodes(catalog: Catalog, row: TreeRow, reason: str) -> _Grown:
         order_by="node_id",
     )
     ((_, tree),) = trees_from(nodes)
-    return _Grown(
+    return RegrownTree(
         tree=tree,
         seed=row.seed,
         num_rollouts=row.num_rollouts,
