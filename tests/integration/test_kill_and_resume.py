@@ -1,5 +1,6 @@
 """A campaign that was killed in every stage has the same facts as one that nobody touched."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -69,6 +70,14 @@ class Watcher:
         rows = [row for row in self.rows(ShardRow) if row.kind == kind]
         return bool(rows) and all(row.status == ShardStatus.DONE for row in rows)
 
+    def has_logged(self, count):
+        """Whether the trees of some search had so many replies; its log lies open until it is committed."""
+        with contextlib.suppress(FileNotFoundError):  # committed since it was listed
+            for log in (self.root / "logs" / "round-1").glob("search-*.log"):
+                if log.read_bytes().count(b"\n") > count:
+                    return True
+        return self.has_one_done("search")
+
     def has_stage(self, name):
         return any(row.stage == name for row in self.rows(StageRow))
 
@@ -95,7 +104,7 @@ class Watcher:
 WALK = (
     ("catalog is made", lambda seen: (seen.root / "catalog.sqlite").exists(), 0, signal.SIGKILL),
     ("base is evaluated", lambda seen: seen.has_begun("evaluate:base"), 0, signal.SIGINT),
-    ("search has begun", lambda seen: seen.has_begun("search"), 0.3, signal.SIGKILL),
+    ("search has begun", lambda seen: seen.has_logged(5), 0, signal.SIGKILL),
     ("search is partly done", lambda seen: seen.has_one_done("search"), 0, signal.SIGKILL),
     ("examples are selected", lambda seen: bool(seen.rows(SftExampleRow)), 0, signal.SIGKILL),
     ("policy is trained", lambda seen: seen.trains("policy"), 1, signal.SIGKILL),
