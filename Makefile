@@ -33,13 +33,16 @@ $(MODEL): | $(STAMP)
 demo: setup
 	@$(RSTAR) demo $(ARGS)
 
+# Files of tests are shared out over the cores; tests of the real model then take a thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 # Without the model, for example without a network, the tests that need it are skipped and named at the end.
 test: $(STAMP)
 	@$(MAKE) --no-print-directory -s $(MODEL) || echo "test: the embedded model is absent; the tests that need it are skipped"
-	@RSTAR_TEST_MODEL=$(RSTAR_MODEL_DIR)/smollm2-135m-instruct $(BIN)/python -m pytest $(ARGS)
+	@RSTAR_TEST_MODEL=$(RSTAR_MODEL_DIR)/smollm2-135m-instruct $(PYTEST) $(ARGS)
 
 unit: $(STAMP)
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+	@$(PYTEST) tests/unit $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ _CHUNK: Final = 1 << 16  # the capacity of a pipe
 _MAX_REPORT_BYTES: Final = 1 << 16
 _MAX_DRAINS: Final = 4  # an ended program leaves at most one pipeful; a flood of others is not waited for
 _CLOSED: Final = -1
+_SEAL_BYTES: Final = 16
 
 
 @dataclass(slots=True)
@@ -28,11 +29,14 @@ class Pipes:
         reading: The worker's ends: output, report, and where the prefix is shared, done.
         writing: The child's ends in the same order.
         command: Both ends of the pipe that says which candidate to start.
+        seal: What a record begins with.
+        confined: Whether the child said that it put on its layers.
     """
 
     reading: list[int]
     writing: list[int]
     command: tuple[int, int] | None
+    seal: bytes
     _output: bytearray = field(default_factory=bytearray)
     _cut: bool = False
     _report: bytearray = field(default_factory=bytearray)
@@ -127,9 +131,11 @@ class Pipes:
         )
 
     def record(self) -> program.Record | None:
-        """The record of the end, None unless there is exactly one."""
+        """The record of the end, None unless there is exactly one, under its seal and nothing besides."""
+        if not self._report.startswith(self.seal):
+            return None
         try:
-            how, error = json.loads(self._report)
+            how, error = json.loads(self._report[len(self.seal) :])
         except (ValueError, TypeError):
             return None
         return (how, error) if isinstance(how, str) and isinstance(error, str) else None
@@ -144,4 +150,5 @@ def open_pipes(*, shared: bool = False) -> Pipes:
     pairs = [os.pipe() for _ in range(3 if shared else 2)]
     for reader, _ in pairs[:2]:
         os.set_blocking(reader, False)
-    return Pipes([r for r, _ in pairs], [w for _, w in pairs], os.pipe() if shared else None)
+    command = os.pipe() if shared else None
+    return Pipes([r for r, _ in pairs], [w for _, w in pairs], command, os.urandom(_SEAL_BYTES))

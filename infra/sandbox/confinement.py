@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from infra.sandbox import kernel, landlock, seccomp
+from infra.sandbox import kernel, landlock, mounts, seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,14 +70,17 @@ class Confinement:
             self.filters[may_fork].install()
 
 
-def unshare_namespaces() -> Layer:
-    """Leave the host's network, process ids and IPC; only later children get the new process ids."""
+def unshare_namespaces(*, wanted: bool = True) -> Layer:
+    """Leave the host's network, process ids, IPC and mounts; only later children get the new process ids."""
+    if not wanted:
+        return "namespaces", False, "switched off"
     flags = kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWPID | kernel.CLONE_NEWUTS
+    flags |= kernel.CLONE_NEWNS
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
         with suppress(OSError):
             kernel.unshare(flags)
-            return "namespaces", True, "net, pid, ipc, uts"
+            return "namespaces", True, "net, pid, ipc, uts, mount"
     try:
         kernel.unshare(flags | kernel.CLONE_NEWUSER)
         for name, text in (
@@ -89,7 +92,7 @@ def unshare_namespaces() -> Layer:
                 file.write(text)
     except OSError as error:
         return "namespaces", False, f"the host allows none: {error.strerror}"
-    return "namespaces", True, "user, net, pid, ipc, uts"
+    return "namespaces", True, "user, net, pid, ipc, uts, mount"
 
 
 def put_on(namespaces: Layer, first_uid: int, image: int) -> tuple[Confinement, tuple[Layer, ...]]:
@@ -101,6 +104,9 @@ def put_on(namespaces: Layer, first_uid: int, image: int) -> tuple[Confinement, 
         image: Address space of this process.
     """
     capabilities = _reading_capability()
+    root = "no mount namespace"
+    if namespaces[1]:
+        root = _attempt(lambda: mounts.change_root(landlock.readable_paths()))
     privileges = _attempt(lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1))
     rules = _attempt(landlock.restrict) if landlock.abi() else "the kernel has no Landlock"
     uid, user = _choose_user(first_uid)
@@ -108,7 +114,7 @@ def put_on(namespaces: Layer, first_uid: int, image: int) -> tuple[Confinement, 
     filters = None
     if seccomp.supported():
         program, prefix = (
-            seccomp.compile_filter(may_open=not rules, may_fork=fork) for fork in (False, True)
+            seccomp.compile_filter(may_open=not (rules and root), may_fork=fork) for fork in (False, True)
         )
         filters = (program, prefix, seccomp.compile_no_fork())
         calls = _trial(lambda: [each.install() for each in (prefix, filters[2])])
@@ -118,7 +124,7 @@ def put_on(namespaces: Layer, first_uid: int, image: int) -> tuple[Confinement, 
     own_users = namespaces[1] and namespaces[2].startswith("user") and os.getuid() != 0
     confinement = Confinement(
         uid=uid,
-        capabilities=capabilities if uid is not None and not rules else 0,
+        capabilities=capabilities if uid is not None and not (rules and root) else 0,
         filters=None if calls else filters,
         counts_processes=uid is not None or own_users,
     )
@@ -130,7 +136,8 @@ def put_on(namespaces: Layer, first_uid: int, image: int) -> tuple[Confinement, 
             not rules,
             rules or f"ABI {landlock.abi()}: reads the Python installation, writes nothing",
         ),
-        ("seccomp", not calls, calls or "allow-list" + (", no file can be opened" if rules else "")),
+        ("root", not root, root or "a file system with the Python installation, read-only, and nothing else"),
+        ("seccomp", not calls, calls or "allow-list" + (", no file can be opened" if rules and root else "")),
         ("user", uid is not None or os.getuid() != 0, user),
         namespaces,
     )

@@ -17,6 +17,7 @@ import contextlib
 import gc
 import importlib
 import io
+import itertools
 import random
 import sys
 import types
@@ -49,11 +50,28 @@ def warm(*, light: bool) -> None:
         _load_light()
     else:
         _load_full()
-    random.seed(0)
+    _fix_seeds()
     atexit._clear()  # noqa: SLF001 - a program's end runs its own handlers, not the libraries'
     gc.collect()
     gc.freeze()
     _use_huge_pages()
+
+
+def _fix_seeds() -> None:
+    """Let no generator begin with the system's randomness: the n-th one that is not seeded gets seed n."""
+    numbers = itertools.count()
+    seed = random.Random.seed
+
+    def repeatable(self: random.Random, a: object = None, version: int = 2) -> None:
+        seed(self, next(numbers) if a is None else a, version)  # type: ignore[arg-type]  # as its author wrote it
+
+    def entropy(size: int) -> bytes:
+        return random.Random(next(numbers)).randbytes(size)  # noqa: S311 - repeatable is what it has to be
+
+    random.Random.seed = repeatable  # type: ignore[method-assign]
+    random.seed = random._inst.seed  # type: ignore[attr-defined]  # noqa: SLF001
+    random._urandom = entropy  # type: ignore[attr-defined]  # noqa: SLF001 - SystemRandom, secrets and numpy ask it
+    random.seed(0)
 
 
 def _load_light() -> None:

@@ -27,11 +27,16 @@ PR_SET_KEEPCAPS: Final = 8
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
 
+CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUTS: Final = 0x04000000
 CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWNET: Final = 0x40000000
+
+MS_RDONLY, MS_NOSUID, MS_NODEV = 1, 2, 4
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1 << 5, 1 << 12, 1 << 14, 1 << 18
+_MNT_DETACH: Final = 2
 
 _MADV_COLLAPSE: Final = 25
 
@@ -76,6 +81,16 @@ def fork() -> int:
 def unshare(flags: int) -> None:
     """Leave the namespaces named by `flags`. Raises: OSError."""
     _checked(_LIBC.unshare(flags))
+
+
+def mount(source: str, target: str, kind: str, flags: int) -> None:
+    """Make `mount(2)` without data. Raises: OSError."""
+    _checked(_LIBC.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None))
+
+
+def unmount_lazily(target: str) -> None:
+    """Take a mount out of sight at once; it goes when nobody uses it any more. Raises: OSError."""
+    _checked(_LIBC.umount2(target.encode(), _MNT_DETACH))
 
 
 @functools.cache

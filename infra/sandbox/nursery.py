@@ -54,10 +54,12 @@ class Nursery:
 
     Args:
         light: Whether it holds the light image.
+        namespaces: Whether to use namespaces where the host allows them.
     """
 
-    def __init__(self, *, light: bool = False) -> None:
+    def __init__(self, *, light: bool = False, namespaces: bool = True) -> None:
         self._light = light
+        self._namespaces = namespaces
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -101,7 +103,8 @@ class Nursery:
         ours, theirs = socket.socketpair()
         code = (
             f"import sys; sys.path.insert(0, {_PROJECT!r}); from infra.sandbox.zygote import main; "
-            f"main({theirs.fileno()}, {_PROJECT!r}, light={self._light})"
+            f"main({theirs.fileno()}, {_PROJECT!r}, light={self._light}, "
+            f"namespaces={self._namespaces})"
         )
         with theirs:
             self._process = subprocess.Popen(

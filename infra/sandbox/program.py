@@ -1,8 +1,9 @@
 """What happens inside a confined child: run the text, say how it ended, leave.
 
 The child tells its parent only through descriptors: 1 carries what the program prints, 3 one record about its
-end; a prefix that is shared also has 4 (a candidate ended) and 5 (start this candidate). Nothing that runs
-here is trusted beyond the request it belongs to. The program is `prefix + newline + candidate`.
+end; a prefix that is shared also has 4 (a candidate ended) and 5 (start this candidate). A record begins with
+the child's seal, so that no other bytes pass for one. Nothing that runs here is trusted beyond the request it
+belongs to. The program is `prefix + newline + candidate`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import sys
 import threading
 import traceback
+from functools import partial
 from os import _exit, close, dup2, pipe, read, waitpid, write
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -39,14 +41,14 @@ SYNTAX: nothing of it ran, not even the prefix. ALONE: it cannot be run in piece
 """
 
 
-def run_alone(source: str, output: io.TextIOWrapper) -> NoReturn:
+def run_alone(source: str, output: io.TextIOWrapper, seal: bytes) -> NoReturn:
     """Run one whole program."""
-    _report(_run(lambda: _compile(source), image.fresh_main(), output))
+    _report(_run(lambda: _compile(source), image.fresh_main(), output), seal)
     _exit(0)
 
 
 def run_shared(
-    prefix: str, candidates: list[str], output: io.TextIOWrapper, candidate_filter: Filter
+    prefix: str, candidates: list[str], output: io.TextIOWrapper, candidate_filter: Filter, seal: bytes
 ) -> NoReturn:
     """Run the prefix, then fork its state for each candidate that the parent names on GO.
 
@@ -62,7 +64,7 @@ def run_shared(
         record = _run(lambda: code, space, output)
     if record[0] == OK and threading.active_count() > 1:
         record = (ALONE, "")  # threads do not survive a fork
-    _report(record)
+    _report(record, seal)
     write(DONE, bytes(4))
     while index := read(GO, 4):
         number = int.from_bytes(index, "little")
@@ -72,22 +74,21 @@ def run_shared(
             write(DONE, bytes(4))
         child = 0 if last else kernel.fork()
         if child == 0:
-            _run_candidate(prefix, candidate, space, output, candidate_filter)
+            try:
+                _enter_candidate(candidate_filter)
+                _report(_run(partial(_compile_after, prefix, candidate), space, output), seal)
+            finally:
+                _exit(0)
         write(DONE, waitpid(child, 0)[1].to_bytes(4, "little"))
     _exit(0)
 
 
-def _run_candidate(
-    prefix: str, candidate: str, space: dict[str, object], output: io.TextIOWrapper, candidate_filter: Filter
-) -> NoReturn:
-    try:
-        close(DONE)
-        close(GO)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        candidate_filter.install()
-        _report(_run(lambda: _compile_after(prefix, candidate), space, output))
-    finally:
-        _exit(0)
+def _enter_candidate(candidate_filter: Filter) -> None:
+    """Make this process, which has the prefix's state, one that may only run a candidate."""
+    close(DONE)
+    close(GO)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    candidate_filter.install()
 
 
 def _compile(source: str) -> CodeType:
@@ -152,5 +153,5 @@ def open_output() -> io.TextIOWrapper:
     return output
 
 
-def _report(record: Record) -> None:
-    write(REPORT, _REPORT_OK if record[0] == OK else json.dumps(record).encode())
+def _report(record: Record, seal: bytes) -> None:
+    write(REPORT, seal + (_REPORT_OK if record[0] == OK else json.dumps(record).encode()))

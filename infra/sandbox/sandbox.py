@@ -21,11 +21,14 @@ from rstar_core.types import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Collection
 
     from infra.sandbox.nursery import Layer
     from rstar_core.config import SandboxConfig
     from rstar_core.requests import Execute
 
+_MAX_LOSSES = 3  # one that died idle, one by accident
+_MAX_CHARACTERS = 1 << 22  # a policy's longest step has some ten thousand
 _GRACE_SECONDS = 20.0  # beyond all deadlines of a request; only a stuck worker needs it
 
 
@@ -46,12 +49,13 @@ class Sandbox(Closing):
 
     Args:
         config: Limits of one program, number of workers and the isolation below which nothing is run.
+        namespaces: Whether to use namespaces where the host allows them; ordinary containers do not.
     """
 
-    def __init__(self, config: SandboxConfig) -> None:
+    def __init__(self, config: SandboxConfig, *, namespaces: bool = True) -> None:
         self._config = config
-        self._nursery = Nursery()
-        self._light_nursery = Nursery(light=True)
+        self._nursery = Nursery(namespaces=namespaces)
+        self._light_nursery = Nursery(light=True, namespaces=namespaces)
         self._lock = threading.Lock()
         self._checked = False
         self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()
@@ -73,10 +77,10 @@ class Sandbox(Closing):
         self.start()
         if not request.candidates:
             return ()
-        executions: dict[int, Execution] = {}
+        executions = _too_long(request)
         slot = self._idle.get()
         try:
-            for light, part in _by_image(request):
+            for light, part in _by_image(request, executions):
                 frame = self._frame(request.prefix, [request.candidates[position] for position in part])
                 executions.update(zip(part, self._ask(slot, frame, light=light), strict=True))
         finally:
@@ -128,36 +132,51 @@ class Sandbox(Closing):
         }
 
     def _ask(self, slot: _Slot, frame: dict[str, Any], *, light: bool) -> tuple[Execution, ...]:
-        """Answer of the slot's worker. One that died before the request is replaced."""
+        """Answer of the slot's worker.
+
+        A program cannot end its worker. One that is gone was ended by the host, so a fresh one runs the same
+        again; only a program that loses several is called killed.
+        """
         started = time.monotonic()
-        while True:
-            worker = slot.workers.pop(light, None)
-            channel = worker or (self._light_nursery if light else self._nursery).new_worker()
-            channel.settimeout((len(frame["candidates"]) + 1) * frame["seconds"] + _GRACE_SECONDS)
+        seconds = (len(frame["candidates"]) + 1) * frame["seconds"] + _GRACE_SECONDS
+        for _ in range(_MAX_LOSSES):
+            channel = slot.workers.pop(light, None)
+            channel = channel or (self._light_nursery if light else self._nursery).new_worker()
             try:
+                channel.settimeout(seconds)
                 wire.send(channel, frame)
-            except OSError as error:
-                channel.close()
-                if worker is None:
-                    raise SandboxError(f"the sandbox's worker refuses its first request: {error}.") from error
-                continue
-            try:
                 answer = wire.receive(channel)
+            except TimeoutError:
+                channel.close()
+                break
             except (OSError, ValueError):
                 answer = None
             if answer is not None:
                 slot.workers[light] = channel
                 return _executions(answer, len(frame["candidates"]))
             channel.close()
-            lost = ["killed", "the sandbox's worker died", "", time.monotonic() - started]
-            return _executions({"executions": [lost] * len(frame["candidates"])}, len(frame["candidates"]))
+        lost = ["killed", "the sandbox's worker died", "", time.monotonic() - started]
+        return _executions({"executions": [lost] * len(frame["candidates"])}, len(frame["candidates"]))
 
 
-def _by_image(request: Execute) -> list[tuple[bool, list[int]]]:
+def _too_long(request: Execute) -> dict[int, Execution]:
+    """Endings of the programs that are not even sent to a worker, by position."""
+    sizes = {i: len(request.prefix) + len(candidate) for i, candidate in enumerate(request.candidates)}
+    error = "the program has {:,} characters, and programs of more than {:,} are not run"
+    return {
+        position: Execution(ExecutionStatus.ERROR, "", error.format(size, _MAX_CHARACTERS), 0.0)
+        for position, size in sizes.items()
+        if size > _MAX_CHARACTERS
+    }
+
+
+def _by_image(request: Execute, refused: Collection[int] = ()) -> list[tuple[bool, list[int]]]:
     """Positions of the candidates that the light image can run, and of those that need the full one."""
     parts: dict[bool, list[int]] = {}
     light = bool(request.prefix) and source.is_light(request.prefix)
     for position, candidate in enumerate(request.candidates):
+        if position in refused:
+            continue
         fits = source.is_light_part(candidate) if light else source.is_light(candidate) and not request.prefix
         parts.setdefault(fits, []).append(position)
     return list(parts.items())

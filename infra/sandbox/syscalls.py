@@ -108,6 +108,7 @@ NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
     "landlock_add_rule": (445, 445),
     "landlock_restrict_self": (446, 446),
     "capset": (126, 91),
+    "pivot_root": (155, 41),
 }
 
 # Harmless whatever their arguments: memory, time, locks of threads, descriptors that are open already.

@@ -100,7 +100,9 @@ class Worker:
         started = time.monotonic()
         pipes = channels.open_pipes()
         group = _Group(
-            self._start(lambda: program.run_alone(source, self.output), pipes, limits, may_fork=False)
+            self._start(
+                lambda: program.run_alone(source, self.output, pipes.seal), pipes, limits, may_fork=False
+            )
         )
         life = os.pidfd_open(group.leader)
         try:
@@ -120,7 +122,7 @@ class Worker:
         pipes = channels.open_pipes(shared=True)
         filters = self.confinement.filters
         assert filters is not None  # noqa: S101 - `run` asked
-        run = lambda: program.run_shared(prefix, candidates, self.output, filters[2])  # noqa: E731
+        run = lambda: program.run_shared(prefix, candidates, self.output, filters[2], pipes.seal)  # noqa: E731
         group = _Group(self._start(run, pipes, limits, may_fork=True))
         life = os.pidfd_open(group.leader)
         done: list[Ending] = []

@@ -22,10 +22,10 @@ _UNUSED_USERS: Final = 0x70000000  # above every range of users that systemd han
 _USERS_A_ZYGOTE: Final = 256
 
 
-def main(descriptor: int, project: str, *, light: bool) -> NoReturn:
+def main(descriptor: int, project: str, *, light: bool, namespaces: bool) -> NoReturn:
     """Serve the control socket `descriptor` until its other side closes, with the light or the full image."""
     first_uid = _UNUSED_USERS + os.getpid() * _USERS_A_ZYGOTE
-    namespaces = confinement.unshare_namespaces()
+    left = confinement.unshare_namespaces(wanted=namespaces)
     inner = os.fork()
     if inner:
         os.close(descriptor)
@@ -39,13 +39,20 @@ def main(descriptor: int, project: str, *, light: bool) -> NoReturn:
         sys.argv[:] = [""]
         image.warm(light=light)
         size = confinement.image_bytes()
-        own, layers = confinement.put_on(namespaces, first_uid, size)
+        own, layers = confinement.put_on(left, first_uid, size)
+        _hide_project()
         wire.send(control, {"layers": layers})
         _fork_workers(control, Worker(own, size, program.open_output()))
     except Exception as error:  # noqa: BLE001 - the other side turns it into a SandboxError
         with suppress(OSError):
             wire.send(control, {"fault": f"{type(error).__name__}: {error}"})
     os._exit(0)
+
+
+def _hide_project() -> None:
+    """Leave no module of the project for programs to import; what runs here has all it needs in hand."""
+    for name in [each for each in sys.modules if each.partition(".")[0] in {"infra", "rstar_core"}]:
+        del sys.modules[name]
 
 
 def _fork_workers(control: socket.socket, worker: Worker) -> None:
@@ -57,7 +64,7 @@ def _fork_workers(control: socket.socket, worker: Worker) -> None:
         if not data:
             return
         number += 1
-        if os.fork() == 0:
+        if kernel.fork() == 0:  # os.fork would have each worker begin with other random numbers
             control.close()
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
             own = worker.confinement
