@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -162,7 +163,7 @@ def execute(
 
     config = SandboxConfig(timeout_seconds=timeout_seconds, memory_mb=memory_mb, num_workers=workers)
     with Sandbox(config) as sandbox:
-        run_exec_filter(sys.stdin, sys.stdout, sandbox)
+        run_exec_filter(*_text_streams(), sandbox)
 
 
 @app.command()
@@ -172,7 +173,15 @@ def grade() -> None:
     from infra.grading.filter import run_grade_filter  # noqa: PLC0415 - as above
 
     with AnswerCheck() as answer_check:
-        run_grade_filter(sys.stdin, sys.stdout, answer_check)
+        run_grade_filter(*_text_streams(), answer_check)
+
+
+def _text_streams() -> tuple[TextIO, TextIO]:
+    """Standard input and output as UTF-8; bytes that are no text come in as half characters."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "strict")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors, newline="\n")
+    return sys.stdin, sys.stdout
 
 
 @app.command()

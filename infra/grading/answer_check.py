@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from infra.closing import Closing
 from infra.grading import ladder
-from infra.grading.process import MathVerifyProcess
+from infra.grading.process import MathVerifyWorker
+from infra.nursery import Nursery
 from rstar_core.errors import GradingError
 from rstar_core.types import Verdict
 
 if TYPE_CHECKING:
     from rstar_core.requests import Grade
+
+_MAX_LOSSES = 3  # a worker may have died idle, or by accident; a pair that ends several is not decided
 
 
 class AnswerCheck(Closing):
@@ -30,10 +33,11 @@ class AnswerCheck(Closing):
     def __init__(self, *, timeout_seconds: float = 10.0, num_workers: int = 2) -> None:
         self._timeout_seconds = timeout_seconds
         self._closed = threading.Event()
-        self._idle: queue.LifoQueue[MathVerifyProcess | None] = queue.LifoQueue()
+        self._nursery = Nursery("infra.grading.worker", "the answer check", GradingError)
+        self._idle: queue.LifoQueue[MathVerifyWorker | None] = queue.LifoQueue()
         self.num_workers = num_workers
         for _ in range(num_workers):
-            self._idle.put(None)  # a process that is not started yet
+            self._idle.put(None)  # a worker that is not started yet
         self._executor = ThreadPoolExecutor(num_workers, thread_name_prefix="grading")
 
     async def grade(self, request: Grade) -> tuple[Verdict, ...]:
@@ -62,29 +66,35 @@ class AnswerCheck(Closing):
             if worker is not None:
                 worker.close()
             self._idle.put(None)
+        self._nursery.close()
 
     def _by_math_verify(self, prediction: str, reference: str) -> Verdict:
-        started = time.perf_counter()
         worker = self._idle.get()
-        keep: MathVerifyProcess | None = None
+        started = time.perf_counter()
         try:
-            if self._closed.is_set():
-                raise GradingError("The answer check is closed; make a new one to compare answers.")
-            worker = keep = worker or MathVerifyProcess()
-            started = time.perf_counter()
-            correct, method = self._compare(worker, prediction, reference)
-        except TimeoutError:
-            correct, method = None, "timeout"
-        except (OSError, ValueError):
-            correct, method = None, "died"
-        finally:
-            if worker is not None and (worker is not keep or method in {"timeout", "died"}):
+            for _ in range(_MAX_LOSSES):
+                if self._closed.is_set():
+                    raise GradingError("The answer check is closed; make a new one to compare answers.")
+                worker = worker or MathVerifyWorker(self._nursery)
+                try:
+                    correct, method = self._compare(worker, prediction, reference)
+                    break
+                except TimeoutError:
+                    correct, method = None, "timeout"
+                except (OSError, ValueError):
+                    correct, method = None, "died"
                 worker.close()
-                keep = None
-            self._idle.put(keep)
+                worker = None
+                if method == "timeout":
+                    break
+        finally:
+            if worker is not None and worker.is_worn:
+                worker.close()
+                worker = None
+            self._idle.put(worker)
         return Verdict(correct, method, time.perf_counter() - started)
 
-    def _compare(self, worker: MathVerifyProcess, prediction: str, reference: str) -> tuple[bool | None, str]:
+    def _compare(self, worker: MathVerifyWorker, prediction: str, reference: str) -> tuple[bool | None, str]:
         deadline = time.monotonic() + self._timeout_seconds
         unread = False
         for one, other in ladder.pairs_to_compare(prediction, reference):

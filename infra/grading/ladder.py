@@ -1,13 +1,6 @@
 """The cheap, exact rungs of the answer check. Pure: no process, no clock, no floating point.
 
-The rules, each pinned by a test, because published suites contradict each other on them:
-- Numbers are compared as fractions, exactly: 1/2 = 0.5, 1e-7 = 0.0000001, 0.333 is not 1/3.
-- Thousands commas, dollar signs and a trailing percent sign do not count: 10% = 10. Where the percent sign
-  makes the difference (50% and 0.5) the ladder does not decide, and math-verify finds them equal.
-- A unit in words does not count when only one side has it; two different units are different answers.
-- The order of a list counts, and so do its brackets: (1, 2) is not [1, 2]. Only a reference without brackets
-  takes any, because programs print lists and tuples with them. Sets in braces have no order.
-- Words are compared without regard to case, single letters with it.
+The rules and their reasons are in docs/answer_check.md; each is pinned by a test.
 """
 
 from __future__ import annotations
@@ -43,13 +36,14 @@ def decide(prediction: str, reference: str) -> Decision | None:
         return Decision(correct=False, method="unit")
     if left.text == right.text:
         return Decision(correct=True, method="exact")
-    return _decide_numbers(left, right) or _decide_words(left, right) or _decide_lists(left, right)
+    rungs = (_decide_numbers, _decide_bases, _decide_words, _decide_lists)
+    return next((decision for rung in rungs if (decision := rung(left, right))), None)
 
 
 def pairs_to_compare(prediction: str, reference: str) -> list[tuple[str, str]]:
     """What is left to compare where `decide` gave up: the open items of like lists, or the whole answers."""
     mine, theirs = split_list(normalise(prediction).text), split_list(normalise(reference).text)
-    if mine is None or theirs is None or not _brackets_fit(mine, theirs):
+    if mine is None or theirs is None or theirs.brackets == "{}" or not _brackets_fit(mine, theirs):
         return [(prediction, reference)]
     pairs = zip(mine.items, theirs.items, strict=True)  # `decide` refuses other lengths
     return [(one, other) for one, other in pairs if decide(one, other) is None]
@@ -69,6 +63,16 @@ def _is_share(mine: Fraction, left: Normal, theirs: Fraction) -> bool:
     return mine / 100 == theirs if left.percent else theirs / 100 == mine
 
 
+def _decide_bases(left: Normal, right: Normal) -> Decision | None:
+    """Compare numbers of which one names its base: digits as they are asked for, or else values."""
+    mine, theirs = numbers.parse_based(left.text), numbers.parse_based(right.text)
+    if theirs is not None:
+        bare = numbers.Based(left.text.lower().lstrip("0") or "0", theirs.base)
+        return Decision(correct=theirs in {mine, bare}, method="base")
+    value = None if mine is None else numbers.parse(right.text)
+    return None if mine is None or value is None else Decision(correct=mine.value == value, method="base")
+
+
 def _decide_words(left: Normal, right: Normal) -> Decision | None:
     one, other = left.text, right.text
     if not all(re.fullmatch(r"[A-Za-z]+(?:[ -][A-Za-z]+)*", text) for text in (one, other)):
@@ -83,20 +87,21 @@ def _decide_words(left: Normal, right: Normal) -> Decision | None:
 
 def _brackets_fit(mine: Items, theirs: Items) -> bool:
     """Whether a predicted list may be compared item by item with the reference."""
-    return mine.brackets == theirs.brackets or (not theirs.brackets and mine.brackets in {"()", "[]"})
+    return mine.brackets == theirs.brackets or (not theirs.brackets and mine.brackets in {"()", "[]", "{}"})
 
 
 def _decide_lists(left: Normal, right: Normal) -> Decision | None:
     """Compare lists item by item as far as items can be decided exactly."""
     mine, theirs = split_list(left.text), split_list(right.text)
+    if theirs is not None and theirs.brackets == "{}":
+        return None  # a set has no order, which takes more than looking at the items in turn
     if mine is None or theirs is None:
         single = right if mine else left
-        if (mine or theirs) and numbers.parse(single.text) is not None:
-            return Decision(correct=False, method="list")
+        is_other = (mine or theirs) and numbers.parse(single.text) is not None
+        return Decision(correct=False, method="list") if is_other else None
+    if not mine.brackets and theirs.brackets:
         return None
-    if not _brackets_fit(mine, theirs):
-        return Decision(correct=False, method="list") if mine.brackets else None
-    if len(mine.items) != len(theirs.items):
+    if not _brackets_fit(mine, theirs) or len(mine.items) != len(theirs.items):
         return Decision(correct=False, method="list")
     verdicts = [decide(one, other) for one, other in zip(mine.items, theirs.items, strict=True)]
     if any(verdict is not None and not verdict.correct for verdict in verdicts):

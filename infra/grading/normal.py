@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from infra.grading.repair import repair
+from infra.grading.units import QUOTED, take_unit
+
 _WRAPPERS: Final = (("\\boxed{", "}"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _DROPPED: Final = re.compile(
     r"\\(?:left|right|displaystyle|limits|bigl|bigr|big|Bigl|Bigr|Big)(?![a-zA-Z])|\\[!,;:]"
@@ -20,22 +23,11 @@ _BARE_FRACTION: Final = re.compile(
     r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))"
 )
 _BARE_ROOT: Final = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
-_TEXT_COMMAND: Final = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|operatorname)"
-_QUOTED: Final = re.compile(rf"{_TEXT_COMMAND}\s*\{{([^{{}}]*)\}}")
-_UNIT: Final = re.compile(rf"^(.*?[0-9}})])\s*{_TEXT_COMMAND}\s*\{{([^{{}}]*)\}}(\^\{{?[23]\}}?)?$")
-_DEGREES: Final = re.compile(r"\^?(?:\{\\circ\}|\\circ|°)$|\\degree$")
-_PERCENT: Final = re.compile(r"\s*\\?%$")
+_PERCENT: Final = re.compile(r"\s*(?:\\?%|(?:\\text\{)?\s*percent\}?)$")
 _THOUSANDS: Final = re.compile(r"-?\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?")
 _LOOSE_SPACE: Final = re.compile(r"(?<![0-9a-zA-Z.]) | (?![0-9a-zA-Z.])")
 _MATRIX: Final = re.compile(r"\\(begin|end)\{(?:b|v)matrix\}")
-_SPELLINGS: Final = (
-    ("−", "-"),
-    ("\\$", "$"),
-    ("\\lbrace", "\\{"),
-    ("\\rbrace", "\\}"),
-    ("\\cdotp", "\\cdot"),
-)
-_BRACKETS: Final = {"(": ")", "[": "]"}
+_BRACKETS: Final = {"(": ")]", "[": ")]", "{": "}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +57,24 @@ class Items:
 
 def normalise(answer: str) -> Normal:
     """Bring an answer into one spelling."""
-    text = _unwrap(answer.strip())
-    for written, wanted in _SPELLINGS:
-        text = text.replace(written, wanted)
+    text = repair(_unwrap(answer.strip()))
     text = _DROPPED.sub("", _FRACTION_WORDS.sub(r"\\frac", text))
     text = _SPACES.sub(" ", text).strip()
     text = text.removesuffix("\\").removesuffix(".").strip() if not text.endswith("..") else text
-    text, unit = _take_unit(text)
     percent = _PERCENT.search(text) is not None
-    text = _PERCENT.sub("", text)
+    text, unit = take_unit(_PERCENT.sub("", text))
     if text.startswith(("$", "-$")):
         text, unit = text.replace("$", "", 1), unit or "dollar"
-    quoted = _QUOTED.fullmatch(text) is not None
-    text = _QUOTED.sub(r"\1", text) if quoted else text
+    quoted = QUOTED.fullmatch(text) is not None
+    text = QUOTED.sub(r"\1", text) if quoted else text
     return Normal(_tighten(text), unit, percent, quoted)
 
 
 def split_list(text: str) -> Items | None:
     """The items of a list at the top level, or None if it is none."""
+    text = text.replace("\\{", "{").replace("\\}", "}")
     brackets, inner = "", text
-    if text[:1] in _BRACKETS and text[-1:] in {")", "]"}:
+    if text and text[-1] in _BRACKETS.get(text[0], ""):
         brackets, inner = text[0] + text[-1], text[1:-1]
     items: list[str] = [""]
     depth = 0
@@ -124,17 +114,6 @@ def _whole(inner: str, head: str) -> bool:
         if depth < 0:
             return False
     return depth == 0
-
-
-def _take_unit(text: str) -> tuple[str, str]:
-    bare = _DEGREES.sub("", text)
-    if bare != text and bare:
-        return bare.strip(), "degree"
-    match = _UNIT.fullmatch(text)
-    if match is None or not match[2].strip():
-        return text, ""
-    words = re.sub(r"[^a-z ]", "", match[2].lower()).strip().removesuffix("s")
-    return match[1].strip(), (words + (match[3] or "").strip("{}^")).strip()
 
 
 def _tighten(text: str) -> str:

@@ -19,12 +19,11 @@ from infra.sandbox import kernel, landlock, mounts, seccomp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from infra.sandbox.floor import Layer
+
 NOBODY: Final = 65534
 _MAX_OPEN_FILES: Final = 64
 _MAX_PROCESSES: Final = 32  # threads included
-
-Layer = tuple[str, bool, str]
-"""Name, whether it is active, and how or why not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _fix_seeds() -> None:
         return random.Random(next(numbers)).randbytes(size)  # noqa: S311 - repeatable is what it has to be
 
     random.Random.seed = repeatable  # type: ignore[method-assign]
-    random.seed = random._inst.seed  # type: ignore[attr-defined]  # noqa: SLF001
+    random.seed = random._inst.seed  # noqa: SLF001
     random._urandom = entropy  # type: ignore[attr-defined]  # noqa: SLF001 - SystemRandom, secrets and numpy ask it
     random.seed(0)
 

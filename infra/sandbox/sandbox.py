@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from infra import wire
 from infra.closing import Closing
-from infra.sandbox import source, wire
-from infra.sandbox.nursery import Nursery, check_isolation
+from infra.nursery import Nursery
+from infra.sandbox import source
+from infra.sandbox.floor import check_isolation
 from rstar_core.errors import SandboxError
 from rstar_core.types import Execution, ExecutionStatus
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Collection
 
-    from infra.sandbox.nursery import Layer
+    from infra.sandbox.floor import Layer
     from rstar_core.config import SandboxConfig
     from rstar_core.requests import Execute
 
@@ -54,8 +56,10 @@ class Sandbox(Closing):
 
     def __init__(self, config: SandboxConfig, *, namespaces: bool = True) -> None:
         self._config = config
-        self._nursery = Nursery(namespaces=namespaces)
-        self._light_nursery = Nursery(light=True, namespaces=namespaces)
+        self._nursery, self._light_nursery = (
+            Nursery("infra.sandbox.zygote", "the sandbox", SandboxError, light=light, namespaces=namespaces)
+            for light in (False, True)
+        )
         self._lock = threading.Lock()
         self._checked = False
         self._idle: queue.LifoQueue[_Slot] = queue.LifoQueue()
@@ -95,7 +99,7 @@ class Sandbox(Closing):
             if not self._checked:
                 try:
                     for nursery in (self._nursery, self._light_nursery):
-                        check_isolation(nursery.layers(), self._config.minimum_isolation)
+                        check_isolation(_layers(nursery), self._config.minimum_isolation)
                 except SandboxError:
                     self._close_nurseries()
                     raise
@@ -103,7 +107,7 @@ class Sandbox(Closing):
 
     def probe(self) -> tuple[Layer, ...]:
         """Each layer: its name, whether it is active here, and how or why not. Raises: SandboxError."""
-        return self._nursery.layers()
+        return _layers(self._nursery)
 
     def close(self) -> None:
         """End every process; requests in flight come back as killed."""
@@ -157,6 +161,10 @@ class Sandbox(Closing):
             channel.close()
         lost = ["killed", "the sandbox's worker died", "", time.monotonic() - started]
         return _executions({"executions": [lost] * len(frame["candidates"])}, len(frame["candidates"]))
+
+
+def _layers(nursery: Nursery) -> tuple[Layer, ...]:
+    return tuple((name, active, detail) for name, active, detail in nursery.greeting()["layers"])
 
 
 def _too_long(request: Execute) -> dict[int, Execution]:

@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from infra.sandbox import channels, endings, kernel, program, wire
+from infra import wire
+from infra.sandbox import channels, endings, kernel, program
 from infra.sandbox.confinement import Limits
 
 if TYPE_CHECKING:
@@ -128,15 +129,9 @@ class Worker:
         done: list[Ending] = []
         try:
             ended = pipes.watch(pipes.done, started + limits.seconds, limits.output)
-            if ended and pipes.answer() != 0:
-                return done  # it is gone; how it goes is for each candidate to show
+            if not ended or pipes.answer() != 0 or pipes.record() != (program.OK, ""):
+                return done  # how it ends is for each candidate to show: one that is no Python never begins
             spent = time.monotonic() - started
-            record = pipes.record()
-            if ended and record == (program.ALONE, ""):
-                return done
-            if record != (program.OK, ""):
-                how = endings.judge(record, 0, spent, limits.seconds, timed_out=not ended)
-                return [endings.Ending(*how, pipes.text(), spent)] * len(candidates)
             head = pipes.mark()
             for index in range(len(candidates)):
                 begun = time.monotonic()

@@ -15,8 +15,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NoReturn
 
-from infra.sandbox import confinement, image, kernel, program, wire
+from infra import wire
+from infra.sandbox import confinement, image, kernel, program
 from infra.sandbox.worker import Worker
+from infra.warm import fork_workers
 
 _UNUSED_USERS: Final = 0x70000000  # above every range of users that systemd hands out
 _USERS_A_ZYGOTE: Final = 256
@@ -42,7 +44,8 @@ def main(descriptor: int, project: str, *, light: bool, namespaces: bool) -> NoR
         own, layers = confinement.put_on(left, first_uid, size)
         _hide_project()
         wire.send(control, {"layers": layers})
-        _fork_workers(control, Worker(own, size, program.open_output()))
+        worker = Worker(own, size, program.open_output())
+        fork_workers(control, lambda channel, number: _as_user(worker, number).serve(channel))
     except Exception as error:  # noqa: BLE001 - the other side turns it into a SandboxError
         with suppress(OSError):
             wire.send(control, {"fault": f"{type(error).__name__}: {error}"})
@@ -55,21 +58,9 @@ def _hide_project() -> None:
         del sys.modules[name]
 
 
-def _fork_workers(control: socket.socket, worker: Worker) -> None:
-    """Fork a worker for each descriptor that arrives."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers and orphans are reaped by the kernel
-    number = 0
-    while True:
-        data, descriptors, _, _ = socket.recv_fds(control, 1, 1)
-        if not data:
-            return
-        number += 1
-        if kernel.fork() == 0:  # os.fork would have each worker begin with other random numbers
-            control.close()
-            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-            own = worker.confinement
-            if own.uid is not None and own.uid != confinement.NOBODY:  # processes are counted for each user
-                own = replace(own, uid=own.uid + number % _USERS_A_ZYGOTE)
-            replace(worker, confinement=own).serve(socket.socket(fileno=descriptors[0]))
-            os._exit(0)
-        os.close(descriptors[0])
+def _as_user(worker: Worker, number: int) -> Worker:
+    """The worker under a user of its own where there are some: processes are counted for each user."""
+    own = worker.confinement
+    if own.uid is None or own.uid == confinement.NOBODY:
+        return worker
+    return replace(worker, confinement=replace(own, uid=own.uid + number % _USERS_A_ZYGOTE))

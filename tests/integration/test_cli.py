@@ -263,11 +263,18 @@ def test_grade_keeps_its_contract(process):
 
 
 @pytest.mark.parametrize("command", ["exec", "grade"])
-def test_a_line_that_is_no_json_is_named_after_those_before_it_were_answered(cli, command):
+def test_lines_that_cannot_be_used_are_refused_and_the_first_is_named(cli, command):
     good = json.dumps({"id": 1, "code": "print(1)", "prediction": "1", "reference": "1"})
-    done = cli(command, text=f"{good}\nnonsense\n{good}\n")
+    done = cli(command, text=f"{good}\nnonsense\n[]\n{json.dumps({'id': 4})}\n{good}\n")
     assert done.returncode == 1
-    assert json.loads(done.stdout)["id"] == 1
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["id"] for row in rows] == [1, None, None, 4, 1]
+    assert [row.get("error", "").partition(" of the input ")[0] for row in rows[1:4]] == [
+        "Line 2",
+        "Line 3",
+        "Line 4",
+    ]
+    assert rows[0].keys() <= rows[1].keys()
     assert done.stderr.startswith("rstar: Line 2 of the input is not JSON")
     assert len(done.stderr.splitlines()) == 1
 

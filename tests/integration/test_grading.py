@@ -126,7 +126,7 @@ def test_no_process_starts_while_the_ladder_can_decide():
     answer_check = AnswerCheck()
     verdicts = asyncio.run(answer_check.grade(Grade(("1/2", "0.5", "3"), "0.5")))
     assert [verdict.correct for verdict in verdicts] == [True, True, False]
-    assert [answer_check._idle.get() for _ in range(2)] == [None, None]
+    assert answer_check._nursery.process_id is None
 
 
 def test_without_a_reference_nothing_is_decided(answer_check):
@@ -147,18 +147,33 @@ def test_every_loop_and_thread_may_share_it(answer_check):
     assert answers == {number: [True, False] for number in range(1, 5)}
 
 
-def test_too_slow_is_neither_right_nor_wrong_and_a_fresh_process_follows(answer_check, monkeypatch):
-    (worker,) = list(answer_check._idle.queue)
-    os.kill(worker._process.pid, 19)  # SIGSTOP
+def test_too_slow_is_neither_right_nor_wrong_and_a_fresh_worker_follows(answer_check, monkeypatch):
+    def pid():
+        (worker,) = list(answer_check._idle.queue)
+        return int(Path(f"/proc/self/fdinfo/{worker._life}").read_text().split("Pid:")[1].split()[0])
+
+    assert answer_check.check("x+1", "1+x").correct
+    stopped = pid()
+    os.kill(stopped, 19)  # SIGSTOP
     with monkeypatch.context() as patch:
         patch.setattr(answer_check, "_timeout_seconds", 0.2)
         verdict = answer_check.check("x+1", "1+x")
     assert (verdict.correct, verdict.method) == (None, "timeout")
-    assert not Path(f"/proc/{worker._process.pid}").exists()
+    assert 0.2 <= verdict.seconds < 1.0
     assert answer_check.check("x+1", "1+x").correct
-    (worker,) = list(answer_check._idle.queue)
-    worker._process.kill()
-    assert answer_check.check("x+1", "1+x").method == "died"
+    assert not Path(f"/proc/{stopped}").exists()
+    os.kill(pid(), 9)
+    assert answer_check.check("x+1", "1+x").correct  # another compared it
+
+
+def test_a_dead_nursery_is_replaced_and_close_leaves_no_process():
+    answer_check = AnswerCheck(num_workers=1)
+    assert answer_check.check("x+1", "1+x").correct
+    os.kill(answer_check._nursery.process_id, 9)
+    assert answer_check.check("x+1", "1+x").correct
+    nursery = answer_check._nursery.process_id
+    answer_check.close()
+    assert not Path(f"/proc/{nursery}").exists()
 
 
 def test_the_filter_answers_in_order(answer_check):

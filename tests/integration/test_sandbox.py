@@ -12,11 +12,10 @@ import pytest
 
 from infra.sandbox.fake import ScriptedRunner, failed, printed
 from infra.sandbox.filter import run_exec_filter
-from infra.sandbox.nursery import check_isolation
+from infra.sandbox.floor import check_isolation
 from infra.sandbox.sandbox import Sandbox
-from infra.sandbox.streaming import stream_rows, text_field
 from rstar_core.config import SandboxConfig
-from rstar_core.errors import SandboxError, SourceError
+from rstar_core.errors import SandboxError
 from rstar_core.requests import Execute
 from rstar_core.types import ExecutionStatus
 
@@ -38,7 +37,7 @@ def run(sandbox, code, prefix=""):
 
 def family(sandbox):
     """Process ids of the sandbox's session, each with its parent's."""
-    outer = sandbox._nursery._process.pid
+    outer = sandbox._nursery.process_id
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -316,17 +315,6 @@ def test_the_filter_answers_in_order_and_before_the_input_ends(sandbox):
     assert set(rows[0]) == {"id", "status", "stdout", "error", "seconds"}
 
 
-def test_the_filter_names_a_line_that_is_no_row():
-    out = io.StringIO()
-    with pytest.raises(SourceError, match="Line 2 of the input is not JSON"):
-        stream_rows(io.StringIO('{"id": 1}\nnonsense\n'), out, lambda row: row, num_workers=2)
-    assert out.getvalue() == '{"id": 1}\n'
-    with pytest.raises(SourceError, match="'code'"):
-        stream_rows(
-            io.StringIO('{"id": 1}\n'), out, lambda row: {"code": text_field(row, "code")}, num_workers=1
-        )
-
-
 async def test_the_fake_follows_its_script():
     fake = ScriptedRunner({"a": printed("1\n")})
     assert await fake.execute(Execute("", ("a",))) == (printed("1\n"),)
@@ -343,7 +331,7 @@ def test_dead_workers_are_replaced(sandbox):
     thread.start()
     time.sleep(0.3)
     parents = family(sandbox)
-    (inner,) = [pid for pid, parent in parents.items() if parent == sandbox._nursery._process.pid]
+    (inner,) = [pid for pid, parent in parents.items() if parent == sandbox._nursery.process_id]
     for pid in [pid for pid, parent in parents.items() if parent == inner]:
         os.kill(pid, 9)
     thread.join()
@@ -353,7 +341,7 @@ def test_dead_workers_are_replaced(sandbox):
 
 def test_a_dead_zygote_is_replaced_and_close_leaves_no_process(sandbox):
     before = family(sandbox)
-    sandbox._nursery._process.kill()
+    os.kill(sandbox._nursery.process_id, 9)
     wait_until_gone(before)
     assert run(sandbox, "print(2)").stdout == "2\n"
     after = family(sandbox)
