@@ -166,6 +166,22 @@ def test_too_slow_is_neither_right_nor_wrong_and_a_fresh_worker_follows(answer_c
     assert answer_check.check("x+1", "1+x").correct  # another compared it
 
 
+def test_a_pair_that_hangs_ends_at_its_deadline_and_stops_nobody():
+    with AnswerCheck(num_workers=2, timeout_seconds=4.0) as answer_check:
+        answer_check.check("x+1", "1+x")  # the nursery is warm
+        hanging = []
+        thread = threading.Thread(
+            target=lambda: hanging.append(answer_check.check("\\sin(10^{10^{10}})", "0")),
+        )
+        thread.start()
+        others = [answer_check.check(f"x+{n}", f"{n}+x") for n in range(20)]
+        assert thread.is_alive()
+        assert [verdict.correct for verdict in others] == [True] * 20
+        thread.join()
+    assert (hanging[0].correct, hanging[0].method) == (None, "timeout")
+    assert 4.0 <= hanging[0].seconds < 5.0
+
+
 def test_a_dead_nursery_is_replaced_and_close_leaves_no_process():
     answer_check = AnswerCheck(num_workers=1)
     assert answer_check.check("x+1", "1+x").correct
