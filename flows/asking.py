@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from typing import TYPE_CHECKING, Any
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
 
 from flows.tables import print_table
 from infra.catalog.catalog import Catalog
+from infra.catalog.history import difference, lineage
 from infra.models.resolve import list_models
 from rstar_core.errors import CatalogError
 
@@ -15,26 +19,91 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def print_coverage(campaign: Path, *, by: str, round_id: int | None, as_json: bool) -> None:
-    """Coverage by tier or source.
+_FEW = 5
+Form = Literal["table", "json", "csv"]
+
+
+def print_coverage(campaign: Path, *, by: str, round_id: int | None, at: str | None, form: Form) -> None:
+    """Coverage by tier or source, now or at a version.
 
     Raises:
-        CatalogError: There is no catalog, or `by` is neither.
+        CatalogError: There is no catalog or no such version, or `by` is neither.
     """
-    with Catalog.open(campaign, read_only=True) as catalog:
+    with open_at(campaign, at) as catalog:
         rows = catalog.coverage(round_id, by=by)
-    _print_rows(rows, as_json=as_json)
+    _print_rows(rows, form=form)
 
 
-def print_sql(campaign: Path, query: str, *, as_json: bool) -> None:
-    """The result of a query.
+def print_sql(campaign: Path, query: str, *, at: str | None = None, form: Form = "table") -> None:
+    """The result of a query, now or at a version.
 
     Raises:
-        CatalogError: There is no catalog, or the query is wrong or would write.
+        CatalogError: There is no catalog or no such version, or the query is wrong or would write.
+    """
+    with open_at(campaign, at) as catalog:
+        columns, records = catalog.sql(query)
+    _print_rows([dict(zip(columns, record, strict=True)) for record in records], columns, form=form)
+
+
+def open_at(campaign: Path, at: str | None) -> Catalog:
+    """The catalog for reading, or the version of it that a tag or number names.
+
+    Raises:
+        CatalogError: There is no catalog or no such version.
+    """
+    newest = Catalog.open(campaign, read_only=True)
+    if at is None:
+        return newest
+    with newest:
+        snapshot = newest.snapshot_of(at)
+    return Catalog.open(campaign, read_only=True, at=snapshot)
+
+
+def print_difference(campaign: Path, one: str, other: str, *, as_json: bool) -> None:
+    """What changed from one version to another.
+
+    Raises:
+        CatalogError: A version does not exist, or the first is the newer one.
     """
     with Catalog.open(campaign, read_only=True) as catalog:
-        columns, records = catalog.sql(query)
-    _print_rows([dict(zip(columns, record, strict=True)) for record in records], columns, as_json=as_json)
+        found = difference(catalog, one, other)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    rows = [{"table": name, "added": a, "removed": r} for name, (a, r) in found.tables.items()]
+    _print_rows(rows, ("table", "added", "removed"), form="table")
+    for what, problems in (("newly solved", found.newly_solved), ("no longer solved", found.newly_lost)):
+        shown = ", ".join(problems[:_FEW]) + (", …" if len(problems) > _FEW else "")
+        print(f"{what}: {len(problems)}{f' ({shown})' if problems else ''}")
+
+
+def print_lineage(campaign: Path, model_id: str, *, as_json: bool) -> None:
+    """Everything that made a model, and what was made with it.
+
+    Raises:
+        CatalogError: There is no such model.
+    """
+    with Catalog.open(campaign, read_only=True) as catalog:
+        facts = lineage(catalog, model_id)
+    if as_json:
+        print(json.dumps(facts, default=str))
+        return
+    rows = [
+        {"what": name, "value": _words(value)} for name, value in facts.items() if value not in (None, [])
+    ]
+    _print_rows(rows, ("what", "value"), form="table")
+
+
+def decide(campaign: Path, problem: str, decision: str, *, answer: str | None, reason: str) -> None:
+    """Write down what is to become of a problem whose reference is in doubt.
+
+    Raises:
+        CatalogError: There is no such problem, or the decision is none.
+    """
+    with Catalog.open(campaign) as catalog:
+        problem_id = catalog.find_problem(problem).problem_id
+        from_round = catalog.decide(problem_id, decision, answer=answer, reason=reason)
+    print(f"{decision} {problem_id}, from round {from_round} on")
 
 
 def print_models(campaign: Path, *, as_json: bool) -> None:
@@ -54,16 +123,27 @@ def print_models(campaign: Path, *, as_json: bool) -> None:
         return
     for row in trained:
         row["location"] = row["location"].removeprefix(f"{campaign.resolve()}/")
-    _print_rows(trained, as_json=False)
-    _print_rows(pulled, as_json=False)
+    _print_rows(trained, form="table")
+    _print_rows(pulled, form="table")
 
 
-def _print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str] = (), *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(list(rows), default=str))
-        return
+def _print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str] = (), *, form: Form) -> None:
     names = list(columns) or list(rows[0] if rows else ())
-    if not names:
+    if form == "json":
+        print(json.dumps(list(rows), default=str))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([row[name] for name in names] for row in rows)
+    elif names:
+        print_table(names, [[row[name] for name in names] for row in rows])
+    else:
         print("nothing yet")
-        return
-    print_table(names, [[row[name] for name in names] for row in rows])
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {_words(each)}" for name, each in value.items() if each is not None)
+    if isinstance(value, list):
+        return ", ".join(_words(each).replace("\n", " ") for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

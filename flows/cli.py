@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -20,12 +20,18 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="Models on this machine and in a campaign.")
 app.add_typer(models_app, name="models")
+catalog_app = typer.Typer(no_args_is_help=True, help="Care of the catalog itself.")
+app.add_typer(catalog_app, name="catalog")
 
 ConfigFile = Annotated[Path, typer.Argument(help="Campaign configuration, a TOML file.", metavar="CONFIG")]
 Campaign = Annotated[
     Path, typer.Option("--campaign", "-c", help="Folder of a campaign.", envvar="RSTAR_CAMPAIGN")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV for programs.")]
+AtVersion = Annotated[
+    str | None, typer.Option("--at", help="Tag or number of a version to ask instead of the newest.")
+]
 SummaryFile = Annotated[
     Path | None, typer.Option("--summary", help="Write the figures to this file as JSON.")
 ]
@@ -79,7 +85,7 @@ def evaluate(
     finally:
         close_services()
     query = f"FROM evaluation_summary WHERE label = '{label}' OR starts_with(label, '{label}-')"
-    print_sql(Workspace.of(loaded).root, query, as_json=False)
+    print_sql(Workspace.of(loaded).root, query)
 
 
 @app.command()
@@ -87,24 +93,28 @@ def coverage(
     campaign: Campaign = DEMO_CAMPAIGN,
     by: Annotated[str, typer.Option(help="tier or source.")] = "tier",
     round_id: Annotated[int | None, typer.Option("--round", help="Only this round.", min=1)] = None,
+    at: AtVersion = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Share of the training problems that have a correct trajectory."""
     from flows.asking import print_coverage  # noqa: PLC0415 - see the module's docstring
 
-    print_coverage(campaign, by=by, round_id=round_id, as_json=as_json)
+    print_coverage(campaign, by=by, round_id=round_id, at=at, form=_form(as_json, as_csv))
 
 
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="SQL over the catalog, for example 'from coverage'.")],
     campaign: Campaign = DEMO_CAMPAIGN,
+    at: AtVersion = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Ask the catalog anything; reading only."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
 
-    print_sql(campaign, query, as_json=as_json)
+    print_sql(campaign, query, at=at, form=_form(as_json, as_csv))
 
 
 @app.command()
@@ -112,7 +122,73 @@ def shards(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
     """Shards by round and kind: pending, running, done, failed."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
 
-    print_sql(campaign, "FROM shard_status", as_json=as_json)
+    print_sql(campaign, "FROM shard_status", form=_form(as_json))
+
+
+@app.command()
+def versions(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
+    """The catalog's named versions: one for each stage that was finished."""
+    from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
+
+    query = "SELECT tag, version, message, created_at FROM versions ORDER BY version"
+    print_sql(campaign, query, form=_form(as_json))
+
+
+@app.command()
+def diff(
+    one: Annotated[str, typer.Argument(help="Tag or number of the older version.")],
+    other: Annotated[str, typer.Argument(help="Tag or number of the newer version.")],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two versions: rows of each table, problems solved and lost."""
+    from flows.asking import print_difference  # noqa: PLC0415 - see the module's docstring
+
+    print_difference(campaign, one, other, as_json=as_json)
+
+
+@app.command()
+def lineage(
+    model: Annotated[str, typer.Argument(help="Id of a model, for example round-1/policy.")],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    as_json: AsJson = False,
+) -> None:
+    """Where a model came from: data and its version, shards, models, settings, seeds, code."""
+    from flows.asking import print_lineage  # noqa: PLC0415 - see the module's docstring
+
+    print_lineage(campaign, model, as_json=as_json)
+
+
+@app.command()
+def suspects(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Unsolved problems whose trajectories agree on another answer than the reference."""
+    from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
+
+    print_sql(campaign, "FROM suspects", form=_form(as_json, as_csv))
+
+
+@app.command()
+def decide(
+    problem: Annotated[str, typer.Argument(help="Id of a problem, or a unique beginning of one.")],
+    decision: Annotated[str, typer.Argument(help="keep, fix or drop.")],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    answer: Annotated[str | None, typer.Option(help="The right answer, for fix.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the decision.")] = "",
+) -> None:
+    """Decide about a suspect; the next round that is planned honours it."""
+    from flows.asking import decide as write_decision  # noqa: PLC0415 - see the module's docstring
+
+    write_decision(campaign, problem, decision, answer=answer, reason=reason)
+
+
+@catalog_app.command("upgrade")
+def upgrade_catalog(campaign: Campaign = DEMO_CAMPAIGN) -> None:
+    """Bring the catalog of an older version of this code up to date."""
+    from infra.catalog.catalog import Catalog  # noqa: PLC0415 - see the module's docstring
+    from infra.catalog.schema import SCHEMA_VERSION  # noqa: PLC0415 - as above
+
+    Catalog.open(campaign).close()
+    print(f"the catalog {campaign} has schema {SCHEMA_VERSION}")
 
 
 @app.command()
@@ -148,6 +224,10 @@ def solve(
     given = {"num_trees": trees, "num_rollouts": rollouts, "num_candidates": candidates}
     changes = {name: value for name, value in given.items() if value is not None}
     solve_question(campaign, question, changes, as_json=as_json)
+
+
+def _form(as_json: bool, as_csv: bool = False) -> Literal["table", "json", "csv"]:
+    return "json" if as_json else "csv" if as_csv else "table"
 
 
 @app.command("exec")

@@ -110,8 +110,11 @@ class StageRecord:
         self._saved = -math.inf
         self._earlier: list[StageRow] | None = None
 
-    def save(self) -> None:
-        """Write the row as it is now; an interrupted run's time and measured figures count too."""
+    def save(self, *, finished: bool = False) -> None:
+        """Write the row as it is now; an interrupted run's time and measured figures count too.
+
+        A finished stage names the catalog's version, so that its output can be read again as it was.
+        """
         self._saved = time.perf_counter()
         seconds, measured = self._saved - self._started, self._measure()
         with self._workspace.open_catalog() as catalog:
@@ -125,6 +128,9 @@ class StageRecord:
                 self._round_id, self._stage, seconds, {**self.detail, **measured}, datetime.now(UTC)
             )
             catalog.replace_round(StageRow, self._round_id, [row], stage=self._stage)
+            if finished:
+                counts = ", ".join(f"{value:g} {name}" for name, value in self.detail.items())
+                catalog.tag(f"round-{self._round_id}/{self._stage}", counts or "done")
 
     def save_now_and_then(self) -> None:
         """Write the row, at most every half minute: a kill after the last shard then loses little of it."""
@@ -161,7 +167,7 @@ def recorded_stage(
         if total:
             progress().end(stage)
     if not record.nothing_to_do:
-        record.save()
+        record.save(finished=True)
 
 
 def shard_threads() -> TaskRunner[PrefectFuture[Any]]:

@@ -32,9 +32,9 @@ class Workspace:
             )
         return cls(Path(config.root).expanduser().resolve() / config.name)
 
-    def open_catalog(self, *, read_only: bool = False) -> Catalog:
-        """The campaign's catalog, made if it is missing and may be written."""
-        return Catalog.open(self.root, create=not read_only, read_only=read_only)
+    def open_catalog(self, *, read_only: bool = False, at: int | None = None) -> Catalog:
+        """The campaign's catalog, made if it is missing and may be written; or a snapshot of it."""
+        return Catalog.open(self.root, create=not read_only and at is None, read_only=read_only, at=at)
 
     def dataset(self, round_id: int, name: str) -> Path:
         """File of a training set, for example `datasets/round-1/sft.jsonl`."""

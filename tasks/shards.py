@@ -41,7 +41,7 @@ SYSTEM2 = "system2"
 def plan_search(config: CampaignConfig, round_id: int) -> list[str]:
     """Cut the training problems into shards; the ids of all searches that are not done, escalations too."""
     with Workspace.of(config).open_catalog() as catalog:
-        ids = [problem.problem_id for problem in catalog.problems(Split.TRAIN)]
+        ids = [problem.problem_id for problem in catalog.problems(Split.TRAIN, round_id=round_id)]
         _plan(catalog, config, round_id, search_kind(0), "search", ids)
         missing = catalog.missing_shards(round_id)
         return [row.shard_id for row in missing if not row.kind.startswith("evaluate")]
@@ -149,7 +149,7 @@ def _plan(
 def _begin(catalog: Catalog, round_id: int, shard_id: str) -> tuple[ShardRow, list[Problem]]:
     row = catalog.fetch(ShardRow, "round_id = ? AND shard_id = ?", (round_id, shard_id))[0]
     shard = catalog.start_shard(row)
-    known = {problem.problem_id: problem for problem in catalog.problems()}
+    known = {problem.problem_id: problem for problem in catalog.problems(round_id=round_id)}
     return shard, [known[problem_id] for problem_id in shard.problem_ids]
 
 

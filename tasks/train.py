@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ from infra.models.layout import digest_of_weights
 from infra.models.registry import BASE, find_model, trained_id
 from infra.models.resolve import resolve_model
 from infra.progress import progress
+from infra.provenance import code_version
 from infra.services import close_models
 from infra.training.datasets import write_pairs, write_sft
 from infra.training.job import PpmJob, SftJob
-from infra.training.launch import run_training
+from infra.training.launch import file_digest, run_training
 from infra.workspace import Workspace
 from rstar_core.budget import derive_seed
 from rstar_core.config import CampaignConfig
@@ -37,6 +39,8 @@ def train_policy(config: CampaignConfig, round_id: int) -> str | None:
     with workspace.open_catalog() as catalog:
         if find_model(catalog, model_id) is not None:
             return model_id
+        snapshot = catalog.newest_snapshot()
+    with workspace.open_catalog(at=snapshot) as catalog:
         rows = catalog.fetch(SftExampleRow, "round_id = ?", (round_id,), order_by="problem_id, rank")
         if not rows or sft is None:
             return None
@@ -50,7 +54,7 @@ def train_policy(config: CampaignConfig, round_id: int) -> str | None:
     )
     result = _run(job, f"train policy {round_id}")
     with workspace.open_catalog() as catalog:
-        _register(catalog, round_id, "policy", BASE, len(rows), result)
+        _register(catalog, _Origin(round_id, BASE, len(rows), snapshot), job, result)
     return model_id
 
 
@@ -64,6 +68,8 @@ def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
         if find_model(catalog, model_id) is not None:
             return model_id
         policy = find_model(catalog, trained_id(round_id, "policy"))
+        snapshot = catalog.newest_snapshot()
+    with workspace.open_catalog(at=snapshot) as catalog:
         rows = catalog.fetch(
             StepPairRow, "round_id = ?", (round_id,), order_by="group_id, prefix, positive, negative"
         )
@@ -79,7 +85,7 @@ def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
     )
     result = _run(job, f"train ppm {round_id}")
     with workspace.open_catalog() as catalog:
-        _register(catalog, round_id, "ppm", policy.model_id, len(rows), result)
+        _register(catalog, _Origin(round_id, policy.model_id, len(rows), snapshot), job, result)
     return model_id
 
 
@@ -102,10 +108,20 @@ def _run(job: SftJob | PpmJob, stage: str) -> TrainingResult:
         shown.end(stage)
 
 
-def _register(
-    catalog: Catalog, round_id: int, role: str, base_model: str, num_examples: int, result: TrainingResult
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a training set came from, and what the training started from."""
+
+    round_id: int
+    base_model: str
+    num_examples: int
+    snapshot: int
+
+
+def _register(catalog: Catalog, origin: _Origin, job: SftJob | PpmJob, result: TrainingResult) -> None:
     """Curve and lineage first, the model last: a model that the catalog names is complete."""
+    round_id, base_model = origin.round_id, origin.base_model
+    role = "policy" if job.kind == "sft" else "ppm"
     model_id = trained_id(round_id, role)
     curve = [
         TrainingCurveRow(round_id, role, each.step, each.epoch, each.loss, each.learning_rate, {})
@@ -115,7 +131,7 @@ def _register(
     dataset = f"round-{round_id}/{'sft_examples' if role == 'policy' else 'step_pairs'}"
     lineage = [
         LineageRow(model_id, base_model, "started_from", round_id),
-        LineageRow(model_id, dataset, "trained_on", round_id),
+        LineageRow(model_id, f"{dataset} at version {origin.snapshot}", "trained_on", round_id),
     ]
     catalog.replace_round(LineageRow, round_id, lineage, child=model_id)
     model = ModelRow(
@@ -126,7 +142,11 @@ def _register(
         location=str(result.model_dir),
         digest=digest_of_weights(result.model_dir),
         metrics={**result.metrics, "tokens_per_second": result.tokens_per_second, "seconds": result.seconds},
-        num_examples=num_examples,
+        num_examples=origin.num_examples,
         created_at=datetime.now(UTC),
+        dataset_version=origin.snapshot,
+        dataset_digest=file_digest(job.dataset),
+        seed=job.seed,
+        code_version=code_version(),
     )
     catalog.replace_round(ModelRow, round_id, [model], role=role)

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from infra.catalog.connection import connect
+from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.location import CatalogLocation
-from infra.catalog.reader import CatalogReader
+from infra.catalog.reader import DECISIONS, NEWEST_SNAPSHOT, CatalogReader
+from infra.catalog.round_rows import LineageRow
 from infra.catalog.rows import (
     DropRow,
     NodeRow,
@@ -22,7 +24,7 @@ from infra.catalog.rows import (
     TrajectoryRow,
     TreeRow,
 )
-from infra.catalog.schema import SHARD_TABLES, check_version, has_column, open_or_create
+from infra.catalog.schema import SHARD_TABLES, check_version, has_column, open_or_create, upgrade
 from infra.catalog.statements import delete, insert, select
 from infra.catalog.transactions import write
 from rstar_core.errors import CatalogError
@@ -44,13 +46,16 @@ class Catalog(CatalogReader):
     """An open catalog. Made by `Catalog.open`, closed by `close` or by leaving the `with` block."""
 
     @classmethod
-    def open(cls, root: Path | str, *, create: bool = False, read_only: bool = False) -> Self:
-        """Open the catalog under `root`.
+    def open(
+        cls, root: Path | str, *, create: bool = False, read_only: bool = False, at: int | None = None
+    ) -> Self:
+        """Open the catalog under `root`; one that older code made is upgraded unless it is only read.
 
         Args:
             root: Folder of the catalog.
             create: Make the folder and the catalog where they are missing.
             read_only: Refuse every write. Reading never waits for writers and never stops them.
+            at: Snapshot to read instead of the newest; see `CatalogReader.snapshot_of`.
 
         Raises:
             CatalogError: There is no catalog, it was made by newer code, or it cannot be opened.
@@ -59,15 +64,17 @@ class Catalog(CatalogReader):
         if create and not read_only:
             connection = open_or_create(location)
         elif location.exists:
-            connection = connect(location, read_only=read_only)
+            connection = connect(location, read_only=read_only or at is not None, at=at)
         else:
             raise location.missing()
         try:
-            check_version(connection, location)
+            if not read_only and at is None:
+                upgrade(connection, location)
+            check_version(connection, location, old_is_fine=at is not None)
         except CatalogError:
             connection.close()
             raise
-        return cls(location, connection, read_only=read_only)
+        return cls(location, connection, read_only=read_only or at is not None)
 
     def add_problems(self, problems: Iterable[Problem]) -> int:
         """Add the problems whose ids are not there yet and return how many that were.
@@ -84,6 +91,39 @@ class Catalog(CatalogReader):
             return len(fresh)
 
         return self._write(f"ingest {len(rows)} problems", work)
+
+    def tag(self, tag: str, message: str) -> int:
+        """Name the newest snapshot and return its id; a name that exists moves there."""
+
+        def work(connection: duckdb.DuckDBPyConnection) -> int:
+            (snapshot_id,) = connection.execute(f"SELECT {NEWEST_SNAPSHOT}").fetchall()[0]
+            delete(connection, VersionRow, {"tag": tag})
+            insert(connection, VersionRow, [VersionRow(tag, snapshot_id, message, datetime.now(UTC))])
+            return int(snapshot_id)
+
+        return self._write(f"name a version {tag}", work)
+
+    def decide(self, problem_id: str, decision: str, *, answer: str | None = None, reason: str = "") -> int:
+        """Write a decision about a problem down; returns the first round that honours it.
+
+        Raises:
+            CatalogError: The decision is not keep, fix or drop, or a fix has no answer.
+        """
+        if decision not in DECISIONS:
+            raise CatalogError(f"A decision is {', '.join(DECISIONS)}, not {decision!r}.")
+        if (decision == "fix") != bool(answer and answer.strip()):
+            raise CatalogError("A fix needs the new answer, and the other decisions have none.")
+
+        def work(connection: duckdb.DuckDBPyConnection) -> int:
+            query = "SELECT coalesce(max(round_id), 0) + 1 FROM shards"
+            (from_round,) = connection.execute(query).fetchall()[0]
+            row = DecisionRow(problem_id, decision, answer, reason, from_round, datetime.now(UTC))
+            insert(connection, DecisionRow, [row])
+            problems, what = f"round-{from_round}/problems", f"{decision} {problem_id}"
+            insert(connection, LineageRow, [LineageRow(problems, what, "decided", from_round)])
+            return int(from_round)
+
+        return self._write(f"decide: {decision} {problem_id}", work)
 
     def plan_shards(self, shards: Iterable[ShardRow]) -> int:
         """Write down the shards that are not known yet and return how many that were; known ones stay."""

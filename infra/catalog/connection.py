@@ -21,8 +21,10 @@ _EXTENSIONS = ("ducklake", "sqlite_scanner")
 _CONFLICT_MARKS = ("database is locked", "conflict", "snapshot has been changed", "database schema is locked")
 
 
-def connect(location: CatalogLocation, *, read_only: bool, create: bool = False) -> duckdb.DuckDBPyConnection:
-    """A connection of its own with the catalog attached as `lake` and in use.
+def connect(
+    location: CatalogLocation, *, read_only: bool, create: bool = False, at: int | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A connection of its own with the catalog, or its version `at`, attached as `lake` and in use.
 
     A read-only connection can neither write the catalog nor touch any other file, and its settings are
     locked, so that SQL typed by a person can be run on it.
@@ -49,7 +51,7 @@ def connect(location: CatalogLocation, *, read_only: bool, create: bool = False)
         # DuckLake would repeat only its own commit after a conflict; whole transactions are repeated instead
         # (infra.catalog.transactions), because what they read may have changed.
         connection.execute("SET ducklake_max_retry_count = 0")
-        connection.execute(location.attach_statement(read_only=read_only, create=create))
+        connection.execute(location.attach_statement(read_only=read_only, create=create, at=at))
         connection.execute("USE lake")
         if read_only:
             connection.execute(f"SET allowed_directories = [{quoted(location.data_path)}]")

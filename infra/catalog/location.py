@@ -80,8 +80,8 @@ class CatalogLocation:
         except OSError as error:
             raise CatalogError(f"The catalog folder {self.root} cannot be made: {error.strerror}.") from error
 
-    def attach_statement(self, *, read_only: bool, create: bool) -> str:
-        """The ATTACH that opens this catalog as `lake`.
+    def attach_statement(self, *, read_only: bool, create: bool, at: int | None = None) -> str:
+        """The ATTACH that opens this catalog, or its version `at`, as `lake`.
 
         OVERRIDE_DATA_PATH lets a moved or copied folder open: DuckLake stores file names relative to it.
         Inserts of up to 100 rows stay in SQLite: without that, the status changes of 60 shards alone leave
@@ -95,6 +95,8 @@ class CatalogLocation:
             "META_BUSY_TIMEOUT 20000",
             "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL'",
         ]
+        if at is not None:
+            options.append(f"SNAPSHOT_VERSION {at}")
         return f"ATTACH {quoted(f'ducklake:sqlite:{self.metadata}')} AS lake ({', '.join(options)})"
 
     @contextmanager

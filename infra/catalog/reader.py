@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
 from infra.catalog.connection import connect, translated
+from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow, TreeRow
 from infra.catalog.statements import ask, select
 from infra.catalog.transactions import read
@@ -26,7 +28,10 @@ _OF_DONE_SEARCHES = """round_id = ? AND shard_id IN (
     WHERE round_id = ? AND status = 'done' AND NOT starts_with(kind, 'evaluate'))"""
 
 
+DECISIONS = ("keep", "fix", "drop")
+NEWEST_SNAPSHOT = "max(snapshot_id) FROM lake.snapshots()"
 _FEW = 3
+_MAX_DIGITS = 18
 _DISTANCE = "levenshtein(left(problem_id, greatest(1, length(?))), ?)"
 
 
@@ -39,6 +44,11 @@ class CatalogReader(Closing):
         self.location = location
         self._connection = connection
         self._read_only = read_only
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection, for questions that have no method here."""
+        return self._connection
 
     def close(self) -> None:
         """Close the connection; closing twice is fine."""
@@ -54,10 +64,49 @@ class CatalogReader(Closing):
         """
         return read(self.location, lambda: select(self._connection, row_type, where, params, order_by))
 
-    def problems(self, split: Split | None = None) -> list[Problem]:
-        """All problems, or those of one split, ordered by id."""
+    def problems(self, split: Split | None = None, *, round_id: int | None = None) -> list[Problem]:
+        """All problems, or those of one split, ordered by id.
+
+        With `round_id` as that round sees them: without those that were dropped, and with the references
+        that were fixed, before it was planned.
+        """
         where, params = ("", ()) if split is None else ("split = ?", (str(split),))
-        return [_problem(row) for row in self.fetch(ProblemRow, where, params, order_by="problem_id")]
+        found = [_problem(row) for row in self.fetch(ProblemRow, where, params, order_by="problem_id")]
+        if round_id is None:
+            return found
+        rows = self.fetch(DecisionRow, "from_round <= ?", (round_id,), order_by="decided_at")
+        decided = {row.problem_id: row for row in rows}  # the newest counts
+        return [
+            replace(each, answer=decided[each.problem_id].answer or each.answer)
+            if each.problem_id in decided
+            else each
+            for each in found
+            if each.problem_id not in decided or decided[each.problem_id].decision != "drop"
+        ]
+
+    def newest_snapshot(self) -> int:
+        """Id of the newest snapshot."""
+        _, rows = read(self.location, lambda: ask(self._connection, f"SELECT {NEWEST_SNAPSHOT}"))
+        return int(rows[0][0])
+
+    def snapshot_of(self, name: str) -> int:
+        """Snapshot that a tag names, or a number that is one.
+
+        Raises:
+            CatalogError: There is none; the sentence names the nearest tags.
+        """
+        rows = self.fetch(VersionRow, "tag = ?", (name,))
+        if rows:
+            return rows[0].version
+        query = "SELECT snapshot_id FROM lake.snapshots() WHERE snapshot_id = ?"
+        if name.isdecimal() and len(name) < _MAX_DIGITS:
+            if read(self.location, lambda: ask(self._connection, query, (int(name),)))[1]:
+                return int(name)
+            raise CatalogError(f"There is no version {name} here; the newest is {self.newest_snapshot()}.")
+        query = f"SELECT tag FROM versions ORDER BY levenshtein(tag, ?), tag LIMIT {_FEW}"  # noqa: S608 - constants
+        _, nearest = read(self.location, lambda: ask(self._connection, query, (name,)))
+        near = f"; the nearest are {', '.join(row[0] for row in nearest)}" if nearest else ""
+        raise CatalogError(f"No version is called '{name}' here{near}.")
 
     def find_problem(self, start: str) -> Problem:
         """The problem whose id is `start`, or the only one whose id begins with it.

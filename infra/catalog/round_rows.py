@@ -53,6 +53,10 @@ class ModelRow(Row):
     metrics: Annotated[dict[str, Any], "Final training and validation figures."]
     num_examples: Annotated[int | None, "Training examples; null for the base model."]
     created_at: Annotated[datetime, "When it was registered, UTC."]
+    dataset_version: Annotated[int | None, "Catalog version that its training set was read from."] = None
+    dataset_digest: Annotated[str | None, "SHA-256 of the training set's file, hex."] = None
+    seed: Annotated[int | None, "Seed of its training."] = None
+    code_version: Annotated[str | None, "Version of this code that trained it."] = None
 
 
 @dataclass(frozen=True, slots=True)

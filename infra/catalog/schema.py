@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from infra.catalog import round_rows, rows
+from infra.catalog import history_rows, round_rows, rows
 from infra.catalog.columns import columns_of
 from infra.catalog.connection import connect
 from infra.catalog.location import quoted
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from infra.catalog.location import CatalogLocation
     from infra.catalog.rows import Row
 
-SCHEMA_VERSION = 1
-"""To be raised with every change of a table or view, with a step that brings old catalogs there."""
+SCHEMA_VERSION = 2
+"""To be raised with every change of a table or view. New columns of old tables must allow null."""
 
 TABLES: tuple[type[Row], ...] = (
     rows.SchemaRow,
@@ -39,6 +39,8 @@ TABLES: tuple[type[Row], ...] = (
     round_rows.EvaluationRow,
     round_rows.StageRow,
     round_rows.LineageRow,
+    history_rows.VersionRow,
+    history_rows.DecisionRow,
 )
 
 
@@ -73,15 +75,36 @@ def open_or_create(location: CatalogLocation) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def check_version(connection: duckdb.DuckDBPyConnection, location: CatalogLocation) -> None:
+def upgrade(connection: duckdb.DuckDBPyConnection, location: CatalogLocation) -> None:
+    """Bring the catalog of older code to this version: tables and columns that are missing, and all views.
+
+    Raises:
+        CatalogError: It cannot be written.
+    """
+    version = _version(connection, location)
+    if version is None or version >= SCHEMA_VERSION:
+        return
+    with location.writing(), transaction(connection, location, f"upgrade the catalog to {SCHEMA_VERSION}"):
+        if (_version(connection, location) or 0) < SCHEMA_VERSION:  # nobody was faster
+            connection.execute(";\n".join(_upgrade_statements(connection)))
+
+
+def check_version(
+    connection: duckdb.DuckDBPyConnection, location: CatalogLocation, *, old_is_fine: bool = False
+) -> None:
     """Refuse what this code cannot use.
 
     Raises:
-        CatalogError: The tables are missing, or newer code made them.
+        CatalogError: The tables are missing, or newer code made them, or older code and nobody upgraded them.
     """
     version = _version(connection, location)
     if version is None:
         raise location.missing()
+    if version < SCHEMA_VERSION and not old_is_fine:
+        raise CatalogError(
+            f"The catalog {location.root} has schema {version} of older code; "
+            f"`rstar catalog upgrade -c {location.root}` brings it to {SCHEMA_VERSION}, and so does any run."
+        )
     if version > SCHEMA_VERSION:
         raise CatalogError(
             f"The catalog {location.root} has schema {version}, but this code knows only {SCHEMA_VERSION}; "
@@ -117,7 +140,32 @@ def _table_statements(row_type: type[Row]) -> list[str]:
 
 def _schema_statements() -> list[str]:
     """Everything that makes an empty database a catalog of the current version."""
-    statements = [statement for table in TABLES for statement in _table_statements(table)]
+    return [statement for table in TABLES for statement in _table_statements(table)] + _view_statements()
+
+
+def _upgrade_statements(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """What the tables of an older version lack, and the views anew."""
+    known: dict[str, set[str]] = {}
+    query = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake'"
+    for table, column in connection.execute(query).fetchall():
+        known.setdefault(table, set()).add(column)
+    query = "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake'"
+    statements = [f"DROP VIEW {name}" for (name,) in connection.execute(query).fetchall()]
+    for table in TABLES:
+        if table.TABLE not in known:
+            statements += _table_statements(table)
+            continue
+        for column in columns_of(table):
+            if column.name not in known[table.TABLE]:
+                name = f"{table.TABLE}.{column.name}"
+                statements.append(f"ALTER TABLE {table.TABLE} ADD COLUMN {column.name} {column.sql_type}")
+                statements.append(f"COMMENT ON COLUMN {name} IS {quoted(column.comment)}")
+    statements += _view_statements()
+    return [*statements, f"UPDATE {rows.SchemaRow.TABLE} SET version = {SCHEMA_VERSION}"]  # noqa: S608
+
+
+def _view_statements() -> list[str]:
+    statements = []
     for view in VIEWS:
         statements.append(f"CREATE VIEW {view.name} AS {view.query}")
         statements.append(f"COMMENT ON VIEW {view.name} IS {quoted(view.comment)}")

@@ -108,26 +108,74 @@ UNSOLVED = View(
 SUSPECTS = View(
     "suspects",
     "Unsolved problems where at least two wrong trajectories and more than half of them agree on one other"
-    " answer: the reference may be wrong (19 of 20 were, in the paper).",
+    " answer: the reference may be wrong (19 of 20 were, in the paper). With the newest decision about each.",
     """
     WITH votes AS (
-        SELECT problem_id, answer, count(*) AS votes
+        SELECT problem_id, answer, count(*) AS votes, avg(mean_q) AS mean_q,
+            count(DISTINCT (round_id, tree_index)) AS num_trees
         FROM trajectories SEMI JOIN (
             SELECT round_id, shard_id FROM shards
             WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
         ) USING (round_id, shard_id)
         SEMI JOIN unsolved USING (problem_id)
-        GROUP BY ALL
+        GROUP BY problem_id, answer
     ), agreed AS (
         SELECT problem_id, arg_max(answer, votes) AS agreed_answer, max(votes) AS num_agreeing,
+            arg_max(num_trees, votes) AS num_trees, arg_max(mean_q, votes) AS mean_q,
             sum(votes)::BIGINT AS num_trajectories
         FROM votes GROUP BY problem_id
+    ), decided AS (
+        SELECT problem_id, arg_max(decision, decided_at) AS decision FROM decisions GROUP BY problem_id
     )
     SELECT problem_id, question, problems.answer AS reference, agreed_answer,
-        num_agreeing / num_trajectories AS agreement, num_agreeing, num_trajectories, tier, source
-    FROM agreed JOIN problems USING (problem_id)
+        num_agreeing / num_trajectories AS agreement, num_agreeing, num_trajectories, num_trees, mean_q,
+        decision, tier, source
+    FROM agreed JOIN problems USING (problem_id) LEFT JOIN decided USING (problem_id)
     WHERE num_agreeing >= 2 AND num_agreeing * 2 > num_trajectories
     ORDER BY agreement DESC, num_trajectories DESC, problem_id
+    """,
+)
+
+COVERAGE_CHANGES = View(
+    "coverage_changes",
+    "Per round and tier (and all): problems that no earlier round had solved, problems that an earlier round"
+    " had solved and this one tried and did not, and all that were solved so far.",
+    """
+    WITH first AS (
+        SELECT problem_id, min("round") AS first_round FROM outcomes WHERE solved GROUP BY problem_id
+    ), counted AS (
+        SELECT "round", coalesce(tier, 'all') AS tier,
+            count(*) FILTER (WHERE solved AND first_round = "round") AS newly_solved,
+            count(*) FILTER (WHERE NOT solved AND first_round < "round") AS newly_lost
+        FROM outcomes LEFT JOIN first USING (problem_id)
+        GROUP BY GROUPING SETS (("round", tier), ("round"))
+    )
+    SELECT "round", tier, newly_solved, newly_lost,
+        sum(newly_solved) OVER (PARTITION BY tier ORDER BY "round")::BIGINT AS ever_solved
+    FROM counted ORDER BY "round", list_position(['gsm', 'math', 'olympiad', 'other', 'all'], tier)
+    """,
+)
+
+COSTS = View(
+    "costs",
+    "Per round and tier (and all): trees, rollouts, tokens and tree seconds of the search, and tokens and"
+    " seconds for each problem that no earlier round had solved; null where there was none.",
+    """
+    WITH spent AS (
+        SELECT round_id AS "round", coalesce(tier, 'all') AS tier, count(*) AS trees,
+            sum(num_rollouts)::BIGINT AS rollouts, sum(num_tokens)::BIGINT AS num_tokens,
+            sum(seconds) AS seconds
+        FROM trees JOIN problems USING (problem_id) SEMI JOIN (
+            SELECT round_id, shard_id FROM shards
+            WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
+        ) USING (round_id, shard_id)
+        GROUP BY GROUPING SETS ((round_id, tier), (round_id))
+    )
+    SELECT "round", tier, trees, rollouts, num_tokens, seconds, newly_solved,
+        num_tokens / nullif(newly_solved, 0) AS tokens_per_newly_solved,
+        seconds / nullif(newly_solved, 0) AS seconds_per_newly_solved
+    FROM spent LEFT JOIN coverage_changes USING ("round", tier)
+    ORDER BY "round", list_position(['gsm', 'math', 'olympiad', 'other', 'all'], tier)
     """,
 )
 
@@ -177,6 +225,8 @@ VIEWS = (
     COVERAGE_BY_SOURCE,
     UNSOLVED,
     SUSPECTS,
+    COVERAGE_CHANGES,
+    COSTS,
     SHARD_STATUS,
     EVALUATION_SUMMARY,
     EVALUATION_BY_SOURCE,

@@ -64,7 +64,7 @@ def run_training(
         TrainingError: The trainer failed, the training set cannot be read, or the output is in use by another
             job, or by the same one on other data.
     """
-    job = job.model_copy(update={"dataset_digest": _digest(job.dataset)})
+    job = job.model_copy(update={"dataset_digest": file_digest(job.dataset)})
     finished = _finished(job)
     if finished is not None:
         return finished
@@ -109,7 +109,8 @@ def _finished(job: SftJob | PpmJob) -> TrainingResult | None:
     return TrainingResult(model_dir=job.output, **record.model_dump(exclude={"job"}))
 
 
-def _digest(dataset: Path) -> str:
+def file_digest(dataset: Path) -> str:
+    """SHA-256 of a training set's file, hex. Raises: TrainingError."""
     try:
         with dataset.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
