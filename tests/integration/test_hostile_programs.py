@@ -18,7 +18,7 @@ from rstar_core.requests import Execute
 
 FOLDER = Path(__file__).parent / "hostile"
 PROJECT = Path(__file__).parents[2]
-SECONDS = 0.5
+SECONDS = 1.0
 TRACES = [Path("/tmp/rstar-was-here"), Path("/dev/shm/rstar-was-here"), Path("rstar-was-here")]
 
 # What a program could find changed. Plain arithmetic with the preamble runs in the light image.
