@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.tables import print_table
@@ -16,7 +17,6 @@ from rstar_core.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 _FEW = 5
@@ -147,3 +147,19 @@ def _words(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(_words(each).replace("\n", " ") for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def export_data(
+    campaign: Path, what: str, *, round_id: int, form: str, folder: Path | None, at: str | None
+) -> None:
+    """Write a round's training data for other programs.
+
+    Raises:
+        CatalogError: There is nothing to export, or it cannot be written.
+    """
+    from infra.exports import export  # noqa: PLC0415 - pyarrow loads only when it is needed
+
+    target = folder or Path(f"{campaign.name}-round-{round_id}-{what}")
+    with open_at(campaign, at) as catalog:
+        count = export(catalog, what, round_id, form, target)
+    print(f"{count} {what} of round {round_id} in {target}")

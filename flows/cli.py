@@ -181,6 +181,21 @@ def decide(
     write_decision(campaign, problem, decision, answer=answer, reason=reason)
 
 
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(help="sft, pairs or trajectories.")],
+    round_id: Annotated[int, typer.Option("--round", help="Of this round.", min=1)],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    form: Annotated[str, typer.Option("--format", help="parquet, jsonl or hf.")] = "parquet",
+    folder: Annotated[Path | None, typer.Option("--out", help="A new folder for it.")] = None,
+    at: AtVersion = None,
+) -> None:
+    """Training data for other programs, in TRL's field names, with a card that describes it."""
+    from flows.asking import export_data  # noqa: PLC0415 - see the module's docstring
+
+    export_data(campaign, what, round_id=round_id, form=form, folder=folder, at=at)
+
+
 @catalog_app.command("upgrade")
 def upgrade_catalog(campaign: Campaign = DEMO_CAMPAIGN) -> None:
     """Bring the catalog of an older version of this code up to date."""
