@@ -179,6 +179,28 @@ COSTS = View(
     """,
 )
 
+BEST_TRAJECTORIES = View(
+    "best_trajectories",
+    "Per round and training problem its correct trajectories, each text once, from the best (rank 1) on: the"
+    " higher mean Q, then the higher smallest Q, then the shorter text. The first 2 train the policy.",
+    """
+    WITH correct AS (
+        SELECT round_id, shard_id, problem_id, tree_index, trajectory_index, mean_q, min_q, text
+        FROM trajectories SEMI JOIN (
+            SELECT round_id, shard_id FROM shards
+            WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
+        ) USING (round_id, shard_id)
+        WHERE correct
+        QUALIFY row_number() OVER (PARTITION BY round_id, problem_id, text
+            ORDER BY mean_q DESC, min_q DESC) = 1
+    )
+    SELECT round_id AS "round", problem_id, row_number() OVER (PARTITION BY round_id, problem_id
+            ORDER BY mean_q DESC, min_q DESC, length(text), text DESC) AS rank,
+        shard_id, tree_index, trajectory_index, mean_q, min_q
+    FROM correct
+    """,
+)
+
 SHARD_STATUS = View(
     "shard_status",
     "Per round and kind: shards by status, problems, wall seconds and tokens of the finished ones.",
@@ -227,6 +249,7 @@ VIEWS = (
     SUSPECTS,
     COVERAGE_CHANGES,
     COSTS,
+    BEST_TRAJECTORIES,
     SHARD_STATUS,
     EVALUATION_SUMMARY,
     EVALUATION_BY_SOURCE,
