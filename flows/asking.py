@@ -163,3 +163,20 @@ def export_data(
     with open_at(campaign, at) as catalog:
         count = export(catalog, what, round_id, form, target)
     print(f"{count} {what} of round {round_id} in {target}")
+
+
+def print_differences(campaign: Path, *, as_json: bool) -> int:
+    """Every way in which the catalog and its files disagree; the exit code, 1 if there is any.
+
+    Raises:
+        CatalogError: There is no catalog.
+    """
+    from infra.catalog.maintenance import differences  # noqa: PLC0415 - pyarrow loads only when it is needed
+
+    with Catalog.open(campaign, read_only=True) as catalog:
+        found = list(differences(catalog))
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(found) or "the catalog and its files agree")
+    return int(bool(found))

@@ -196,6 +196,28 @@ def export(
     export_data(campaign, what, round_id=round_id, form=form, folder=folder, at=at)
 
 
+@catalog_app.command("check")
+def check_catalog(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
+    """Compare the catalog with its files and itself; each difference is named, and the exit code is 1."""
+    from flows.asking import print_differences  # noqa: PLC0415 - see the module's docstring
+
+    raise typer.Exit(print_differences(campaign, as_json=as_json))
+
+
+@catalog_app.command("maintain")
+def maintain_catalog(
+    campaign: Campaign = DEMO_CAMPAIGN,
+    keep_days: Annotated[float, typer.Option(help="Keep all versions younger than this.", min=0)] = 7.0,
+) -> None:
+    """Merge small files, forget old versions without a name or a model, delete what is unused."""
+    from flows.maintenance import maintain_flow  # noqa: PLC0415 - see the module's docstring
+    from flows.running import session  # noqa: PLC0415 - as above
+
+    with session():
+        done = maintain_flow(campaign, keep_days)
+    print(f"{done.expired} versions forgotten, {done.removed} files removed, {done.files} files left")
+
+
 @catalog_app.command("upgrade")
 def upgrade_catalog(campaign: Campaign = DEMO_CAMPAIGN) -> None:
     """Bring the catalog of an older version of this code up to date."""

@@ -131,7 +131,7 @@ def _register(catalog: Catalog, origin: _Origin, job: SftJob | PpmJob, result: T
     dataset = f"round-{round_id}/{'sft_examples' if role == 'policy' else 'step_pairs'}"
     lineage = [
         LineageRow(model_id, base_model, "started_from", round_id),
-        LineageRow(model_id, f"{dataset} at version {origin.snapshot}", "trained_on", round_id),
+        LineageRow(model_id, dataset, "trained_on", round_id),
     ]
     catalog.replace_round(LineageRow, round_id, lineage, child=model_id)
     model = ModelRow(

@@ -39,8 +39,10 @@ TABLES = (
     *(ProblemRow, RoundRow, ShardRow, TreeRow, NodeRow, TrajectoryRow, DropRow, StepPairRow, SftExampleRow),
     *(ModelRow, TrainingCurveRow, EvaluationRow, LineageRow),
 )
-CHANCE = {"seconds", "attempt", "metrics"} | {"added_at", "started_at", "finished_at", "created_at"}
-"""Columns that clocks and kills may change."""
+CHANCE = {"seconds", "attempt", "metrics", "version", "dataset_version"} | {
+    "added_at", "started_at", "finished_at", "created_at",
+}  # fmt: skip
+"""Columns that clocks and kills may change; each commit of an interrupted run is a version more."""
 PLACE = {"location", "config", "config_hash", "ppm_model"}
 """Columns that name the campaign's folder."""
 
