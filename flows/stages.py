@@ -127,10 +127,8 @@ class StageRecord:
             row = StageRow(
                 self._round_id, self._stage, seconds, {**self.detail, **measured}, datetime.now(UTC)
             )
-            catalog.replace_round(StageRow, self._round_id, [row], stage=self._stage)
-            if finished:
-                counts = ", ".join(f"{value:g} {name}" for name, value in self.detail.items())
-                catalog.tag(f"round-{self._round_id}/{self._stage}", counts or "done")
+            counts = ", ".join(f"{value:g} {name}" for name, value in self.detail.items())
+            catalog.record_stage(row, output=counts or "done" if finished else None)
 
     def save_now_and_then(self) -> None:
         """Write the row, at most every half minute: a kill after the last shard then loses little of it."""

@@ -13,7 +13,7 @@ from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.location import CatalogLocation
 from infra.catalog.reader import DECISIONS, NEWEST_SNAPSHOT, CatalogReader
-from infra.catalog.round_rows import LineageRow
+from infra.catalog.round_rows import LineageRow, StageRow
 from infra.catalog.rows import (
     DropRow,
     NodeRow,
@@ -94,14 +94,18 @@ class Catalog(CatalogReader):
 
     def tag(self, tag: str, message: str) -> int:
         """Name the newest snapshot and return its id; a name that exists moves there."""
+        return self._write(f"name a version {tag}", lambda connection: _tag(connection, tag, message))
 
-        def work(connection: duckdb.DuckDBPyConnection) -> int:
-            (snapshot_id,) = connection.execute(f"SELECT {NEWEST_SNAPSHOT}").fetchall()[0]
-            delete(connection, VersionRow, {"tag": tag})
-            insert(connection, VersionRow, [VersionRow(tag, snapshot_id, message, datetime.now(UTC))])
-            return int(snapshot_id)
+    def record_stage(self, row: StageRow, *, output: str | None = None) -> None:
+        """Replace a stage's row; with `output`, one line about it, also name the version that has it."""
 
-        return self._write(f"name a version {tag}", work)
+        def work(connection: duckdb.DuckDBPyConnection) -> None:
+            delete(connection, StageRow, {"round_id": row.round_id, "stage": row.stage})
+            insert(connection, StageRow, [row])
+            if output is not None:
+                _tag(connection, f"round-{row.round_id}/{row.stage}", output)
+
+        self._write(f"round {row.round_id}: stage {row.stage}", work)
 
     def decide(self, problem_id: str, decision: str, *, answer: str | None = None, reason: str = "") -> int:
         """Write a decision about a problem down; returns the first round that honours it.
@@ -244,6 +248,13 @@ class Catalog(CatalogReader):
         if self._read_only:
             raise CatalogError(f"The catalog {self.location.root} was opened for reading only.")
         return write(self._connection, self.location, message, work)
+
+
+def _tag(connection: duckdb.DuckDBPyConnection, tag: str, message: str) -> int:
+    (snapshot_id,) = connection.execute(f"SELECT {NEWEST_SNAPSHOT}").fetchall()[0]
+    delete(connection, VersionRow, {"tag": tag})
+    insert(connection, VersionRow, [VersionRow(tag, snapshot_id, message, datetime.now(UTC))])
+    return int(snapshot_id)
 
 
 def _key(shard: ShardRow) -> tuple[int, str]:

@@ -39,7 +39,7 @@ TABLES = (
     *(ProblemRow, RoundRow, ShardRow, TreeRow, NodeRow, TrajectoryRow, DropRow, StepPairRow, SftExampleRow),
     *(ModelRow, TrainingCurveRow, EvaluationRow, LineageRow),
 )
-CHANCE = {"seconds", "attempt", "metrics", "version", "dataset_version"} | {
+CHANCE = {"seconds", "attempt", "metrics", "version", "dataset_version", "code_version"} | {
     "added_at", "started_at", "finished_at", "created_at",
 }  # fmt: skip
 """Columns that clocks and kills may change; each commit of an interrupted run is a version more."""
