@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from infra.catalog.location import CatalogLocation
 
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
+_HINTS = ("Did you mean", "Candidate")
 _CONFLICT_MARKS = ("database is locked", "conflict", "snapshot has been changed", "database schema is locked")
 
 
@@ -99,4 +100,6 @@ def translated(error: duckdb.Error, what: str) -> CatalogError:
         return CatalogBusyError(f"{what} because others are writing it ({cause}); try again.")
     if "no space left" in str(error).lower() or "disk is full" in str(error).lower():
         return CatalogError(f"{what} because the disk is full ({cause}); free some space and run it again.")
-    return CatalogError(f"{what}: {cause.rstrip('.')}.")
+    hint = next((line.rstrip("?") for line in lines[1:] if line.startswith(_HINTS)), "")
+    near = f" ({hint[0].lower()}{hint[1:]}{'?' if hint.startswith('Did') else ''})" if hint else ""
+    return CatalogError(f"{what}: {cause.rstrip('.!')}{near}.")

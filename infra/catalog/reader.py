@@ -206,7 +206,7 @@ class CatalogReader(Closing):
             raise CatalogError(
                 "Only questions are allowed here: SELECT, FROM, WITH, PIVOT, DESCRIBE or SHOW."
             )
-        return read(self.location, lambda: ask(self._connection, query))
+        return read(self.location, lambda: ask(self._connection, query), "The query cannot be answered")
 
     def _records(self, view: str, round_id: int | None) -> list[dict[str, Any]]:
         query, params = f"FROM {view}", () if round_id is None else (round_id,)

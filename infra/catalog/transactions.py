@@ -51,8 +51,8 @@ def write(
     raise AssertionError("unreachable")
 
 
-def read(location: CatalogLocation, work: Callable[[], T]) -> T:
-    """Run a query, again if a writer was in its way.
+def read(location: CatalogLocation, work: Callable[[], T], what: str | None = None) -> T:
+    """Run a query, again if a writer was in its way; `what` begins the sentence if it fails.
 
     Raises:
         CatalogBusyError: Others were in the way at every attempt.
@@ -63,7 +63,7 @@ def read(location: CatalogLocation, work: Callable[[], T]) -> T:
             return work()
         except duckdb.Error as error:
             if not is_conflict(error) or attempt == MAX_ATTEMPTS:
-                raise translated(error, f"The catalog {location.root} could not be read") from error
+                raise translated(error, what or f"The catalog {location.root} could not be read") from error
         time.sleep(_backoff_seconds(attempt))
     raise AssertionError("unreachable")
 

@@ -200,3 +200,17 @@ def test_an_old_catalog_is_upgraded_by_a_writer_and_named_by_a_reader(catalog):
             assert upgraded.fetch(DecisionRow) == []
             snapshot = upgraded.newest_snapshot()
     assert snapshot == Catalog.open(root, read_only=True).newest_snapshot()
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("SELECT solvd FROM coverage", 'Referenced column "solvd" not found .*candidate bindings: "solved"'),
+        ("FROM coverag", 'coverag does not exist .did you mean "coverage"'),
+        ("FROM coverage AT (VERSION => 99999)", "No snapshot found at version 99999"),
+        ("SELEC 1", "cannot be understood"),
+    ],
+)
+def test_a_query_that_is_wrong_is_answered_with_the_nearest_name(catalog, query, words):
+    with pytest.raises(CatalogError, match=words):
+        catalog.sql(query)
