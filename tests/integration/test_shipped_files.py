@@ -11,7 +11,7 @@ from infra.configuration import load_config
 from infra.problems.families import FAMILIES
 from rstar_core.types import Split
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.toml")), ids=lambda path: path.stem)
