@@ -10,6 +10,7 @@ import re
 import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -166,21 +167,7 @@ def _beside_a_hanging_pair(pairs: Sequence[Pair]) -> tuple[float, float, float]:
 
 
 def _from_two_threads(check: Callable[[Pair], object], pairs: Sequence[Pair]) -> float:
-    todo = iter(pairs)
-    lock = threading.Lock()
-
-    def work() -> None:
-        while True:
-            with lock:
-                pair = next(todo, None)
-            if pair is None:
-                return
-            check(pair)
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
     started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(check, pairs))
     return time.perf_counter() - started

@@ -5,12 +5,13 @@ A figure without a goal is there to explain the others; it always holds.
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,16 @@ def show(figures: Sequence[Figure], *, as_json: bool) -> None:
     for each in figures:
         verdict = "" if each.goal is None else f"  goal {each.goal:g}: {'holds' if each.holds else 'MISSED'}"
         print(f"{each.name:<58} {each.value:>12,.3f} {each.unit}{verdict}")
+
+
+def run_sections(description: str | None, sections: Mapping[str, Callable[[], Sequence[Figure]]]) -> None:
+    """The command line of a program whose figures come in sections: all of them, or those of `--only`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--only", action="append", choices=list(sections), help="this section; may be repeated"
+    )
+    options = parser.parse_args()
+    show([each for name in options.only or sections for each in sections[name]()], as_json=options.json)

@@ -7,25 +7,19 @@ RSTAR_GRADING_DIR names the folder with the published pairs; without it the answ
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from benchmarks.answers import answers
-from benchmarks.figures import Figure, at_least, at_most, show
+from benchmarks.figures import Figure, at_least, at_most, run_sections
 from infra.sandbox.sandbox import Sandbox
 from rstar_core.config import SandboxConfig
 from rstar_core.prompts import PREAMBLE
 from rstar_core.requests import Execute
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rstar_core.types import Execution
 
 GOAL_PLAIN: Final = 250.0
 GOAL_SYMPY: Final = 100.0
@@ -51,16 +45,7 @@ _SLOW_PREFIX: Final = (
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument(
-        "--only", action="append", choices=list(SECTIONS), help="this section; may be repeated"
-    )
-    options = parser.parse_args()
-    figures = [figure for name in options.only or SECTIONS for figure in SECTIONS[name]()]
-    show(figures, as_json=options.json)
+    run_sections(__doc__, SECTIONS)
 
 
 def programs() -> list[Figure]:
@@ -100,35 +85,14 @@ def _rates(sandbox: Sandbox, codes: list[str]) -> tuple[list[float], list[float]
     rates, waits = [], []
     for _ in range(_REPEATS):
         started = time.perf_counter()
-        executions = _run_all(lambda code: sandbox.run(Execute("", (code,)))[0], codes)
+        with ThreadPoolExecutor(2) as pool:  # as the search does with two workers
+            executions = list(pool.map(lambda code: sandbox.run(Execute("", (code,)))[0], codes))
         rates.append(len(codes) / (time.perf_counter() - started))
         failed = [each for each in executions if each.status.value != "ok"]
         if failed:
             raise SystemExit(f"a program of the benchmark failed: {failed[0]}")
         waits += [each.seconds for each in executions]
     return rates, waits
-
-
-def _run_all(run: Callable[[str], Execution], codes: list[str]) -> list[Execution]:
-    """Run them from two threads, as the search does with two workers."""
-    todo = iter(codes)
-    lock = threading.Lock()
-    done: list[Execution] = []
-
-    def work() -> None:
-        while True:
-            with lock:
-                code = next(todo, None)
-            if code is None:
-                return
-            done.append(run(code))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return done
 
 
 def _siblings(sandbox: Sandbox) -> tuple[float, float]:

@@ -7,12 +7,11 @@ A section is a function that returns its figures; `SECTIONS` names them.
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from benchmarks.all_in import all_in
 from benchmarks.bookkeeping import bookkeeping
-from benchmarks.figures import Figure, at_least, at_most, show
+from benchmarks.figures import Figure, at_least, at_most, run_sections
 from benchmarks.simulation.comparison import compare
 from benchmarks.waves import waves
 
@@ -26,16 +25,7 @@ GOAL_LOCKSTEP = 1.9
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument(
-        "--only", action="append", choices=list(SECTIONS), help="this section; may be repeated"
-    )
-    options = parser.parse_args()
-    figures = [figure for name in options.only or SECTIONS for figure in SECTIONS[name]()]
-    show(figures, as_json=options.json)
+    run_sections(__doc__, SECTIONS)
 
 
 def simulation() -> list[Figure]:

@@ -111,7 +111,8 @@ class Catalog(CatalogReader):
         """Write a decision about a problem down; returns the first round that honours it.
 
         Raises:
-            CatalogError: The decision is not keep, fix or drop, or a fix has no answer.
+            CatalogError: The decision is not keep, fix or drop, a fix has no answer, or the problem is not
+                one of training: the held-out ones are what rounds are compared by.
         """
         if decision not in DECISIONS:
             raise CatalogError(f"A decision is {', '.join(DECISIONS)}, not {decision!r}.")
@@ -119,6 +120,10 @@ class Catalog(CatalogReader):
             raise CatalogError("A fix needs the new answer, and the other decisions have none.")
 
         def work(connection: duckdb.DuckDBPyConnection) -> int:
+            if not select(connection, ProblemRow, "problem_id = ? AND split = 'train'", (problem_id,)):
+                raise CatalogError(
+                    f"{problem_id} is no training problem, and only those can be decided about."
+                )
             query = "SELECT coalesce(max(round_id), 0) + 1 FROM shards"
             (from_round,) = connection.execute(query).fetchall()[0]
             row = DecisionRow(problem_id, decision, answer, reason, from_round, datetime.now(UTC))

@@ -143,6 +143,14 @@ def test_a_decision_that_makes_no_sense_is_refused(catalog, decision, answer):
     assert not catalog.fetch(DecisionRow)
 
 
+def test_held_out_problems_stay_as_they_are(catalog):
+    catalog.add_problems([replace(problems()[0], problem_id="h1", split=Split.HELDOUT)])
+    for name in ("h1", "unknown"):
+        with pytest.raises(CatalogError, match=f"{name} is no training problem"):
+            catalog.decide(name, "drop")
+    assert not catalog.fetch(DecisionRow)
+
+
 def test_the_lineage_of_a_model_goes_both_ways(catalog):
     search(catalog, 1, {"p1"})
     catalog.replace_round(RoundRow, 1, [RoundRow(1, "c", {}, "abc", 7, "base", None, "done", NOW, NOW)])
