@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated, TextIO
 
 import typer
 
+from flows.catalog_cli import catalog_app
+from flows.options import (
+    DEMO_CAMPAIGN,
+    AsCsv,
+    AsJson,
+    AtVersion,
+    Campaign,
+    ConfigFile,
+    Root,
+    Seed,
+    SummaryFile,
+    form_of,
+    load,
+)
 from flows.running import DEMO_CONFIG, prepare_environment, say_stopped
 from rstar_core.errors import RstarError
 
@@ -20,24 +34,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="Models on this machine and in a campaign.")
 app.add_typer(models_app, name="models")
-catalog_app = typer.Typer(no_args_is_help=True, help="Care of the catalog itself.")
 app.add_typer(catalog_app, name="catalog")
-
-ConfigFile = Annotated[Path, typer.Argument(help="Campaign configuration, a TOML file.", metavar="CONFIG")]
-Campaign = Annotated[
-    Path, typer.Option("--campaign", "-c", help="Folder of a campaign.", envvar="RSTAR_CAMPAIGN")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV for programs.")]
-AtVersion = Annotated[
-    str | None, typer.Option("--at", help="Tag or number of a version to ask instead of the newest.")
-]
-SummaryFile = Annotated[
-    Path | None, typer.Option("--summary", help="Write the figures to this file as JSON.")
-]
-Seed = Annotated[int | None, typer.Option(help="Replace the configuration's seed.", min=0)]
-Root = Annotated[str | None, typer.Option(help="Replace the folder that holds the campaign.")]
-DEMO_CAMPAIGN = Path("runs/demo")
 
 
 @app.command()
@@ -58,7 +55,7 @@ def ingest(config: ConfigFile, root: Root = None) -> None:
     from flows.ingest import ingest_flow  # noqa: PLC0415 - see the module's docstring
     from flows.running import session  # noqa: PLC0415 - as above
 
-    loaded = _load(config, None, root)
+    loaded = load(config, None, root)
     with session():
         counts = ingest_flow(loaded)
     print(f"{counts['found']} problems found, {counts['added']} new, {counts['dropped']} rows dropped")
@@ -77,7 +74,7 @@ def evaluate(
     from infra.services import close_services  # noqa: PLC0415 - as above
     from infra.workspace import Workspace  # noqa: PLC0415 - as above
 
-    loaded = _load(config, None, root)
+    loaded = load(config, None, root)
     round_id = round_of_label(label, len(loaded.rounds))
     try:
         with session():
@@ -100,7 +97,7 @@ def coverage(
     """Share of the training problems that have a correct trajectory."""
     from flows.asking import print_coverage  # noqa: PLC0415 - see the module's docstring
 
-    print_coverage(campaign, by=by, round_id=round_id, at=at, form=_form(as_json, as_csv))
+    print_coverage(campaign, by=by, round_id=round_id, at=at, form=form_of(as_json, as_csv))
 
 
 @app.command()
@@ -114,7 +111,7 @@ def sql(
     """Ask the catalog anything; reading only."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
 
-    print_sql(campaign, query, at=at, form=_form(as_json, as_csv))
+    print_sql(campaign, query, at=at, form=form_of(as_json, as_csv))
 
 
 @app.command()
@@ -122,7 +119,7 @@ def shards(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
     """Shards by round and kind: pending, running, done, failed."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
 
-    print_sql(campaign, "FROM shard_status", form=_form(as_json))
+    print_sql(campaign, "FROM shard_status", form=form_of(as_json))
 
 
 @app.command()
@@ -131,7 +128,7 @@ def versions(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> Non
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
 
     query = "SELECT tag, version, message, created_at FROM versions ORDER BY version"
-    print_sql(campaign, query, form=_form(as_json))
+    print_sql(campaign, query, form=form_of(as_json))
 
 
 @app.command()
@@ -164,7 +161,7 @@ def suspects(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False, as_csv
     """Unsolved problems whose trajectories agree on another answer than the reference."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
 
-    print_sql(campaign, "FROM suspects", form=_form(as_json, as_csv))
+    print_sql(campaign, "FROM suspects", form=form_of(as_json, as_csv))
 
 
 @app.command()
@@ -194,38 +191,6 @@ def export(
     from flows.asking import export_data  # noqa: PLC0415 - see the module's docstring
 
     export_data(campaign, what, round_id=round_id, form=form, folder=folder, at=at)
-
-
-@catalog_app.command("check")
-def check_catalog(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
-    """Compare the catalog with its files and itself; each difference is named, and the exit code is 1."""
-    from flows.asking import print_differences  # noqa: PLC0415 - see the module's docstring
-
-    raise typer.Exit(print_differences(campaign, as_json=as_json))
-
-
-@catalog_app.command("maintain")
-def maintain_catalog(
-    campaign: Campaign = DEMO_CAMPAIGN,
-    keep_days: Annotated[float, typer.Option(help="Keep all versions younger than this.", min=0)] = 7.0,
-) -> None:
-    """Merge small files, forget old versions without a name or a model, delete what is unused."""
-    from flows.maintenance import maintain_flow  # noqa: PLC0415 - see the module's docstring
-    from flows.running import session  # noqa: PLC0415 - as above
-
-    with session():
-        done = maintain_flow(campaign, keep_days)
-    print(f"{done.expired} versions forgotten, {done.removed} files removed, {done.files} files left")
-
-
-@catalog_app.command("upgrade")
-def upgrade_catalog(campaign: Campaign = DEMO_CAMPAIGN) -> None:
-    """Bring the catalog of an older version of this code up to date."""
-    from infra.catalog.catalog import Catalog  # noqa: PLC0415 - see the module's docstring
-    from infra.catalog.schema import SCHEMA_VERSION  # noqa: PLC0415 - as above
-
-    Catalog.open(campaign).close()
-    print(f"the catalog {campaign} has schema {SCHEMA_VERSION}")
 
 
 @app.command()
@@ -261,10 +226,6 @@ def solve(
     given = {"num_trees": trees, "num_rollouts": rollouts, "num_candidates": candidates}
     changes = {name: value for name, value in given.items() if value is not None}
     solve_question(campaign, question, changes, as_json=as_json)
-
-
-def _form(as_json: bool, as_csv: bool = False) -> Literal["table", "json", "csv"]:
-    return "json" if as_json else "csv" if as_csv else "table"
 
 
 @app.command("exec")
@@ -328,19 +289,10 @@ def models_list(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> 
     print_models(campaign, as_json=as_json)
 
 
-def _load(path: Path, seed: int | None, root: str | None) -> Any:  # noqa: ANN401 - the type costs an import
-    from infra.configuration import apply_overrides, load_config  # noqa: PLC0415 - see the module's docstring
-
-    given = {"seed": seed, "root": root}
-    return apply_overrides(
-        load_config(path), {name: value for name, value in given.items() if value is not None}
-    )
-
-
 def _run(path: Path, seed: int | None, root: str | None, summary: Path | None) -> None:
     from flows.running import run_campaign  # noqa: PLC0415 - see the module's docstring
 
-    run_campaign(_load(path, seed, root), summary)
+    run_campaign(load(path, seed, root), summary)
 
 
 def main() -> None:
