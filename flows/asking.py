@@ -23,7 +23,7 @@ _FEW = 5
 Form = Literal["table", "json", "csv"]
 
 
-def print_coverage(campaign: Path, *, by: str, round_id: int | None, at: str | None, form: Form) -> None:
+def print_coverage(campaign: str, *, by: str, round_id: int | None, at: str | None, form: Form) -> None:
     """Coverage by tier or source, now or at a version.
 
     Raises:
@@ -34,7 +34,7 @@ def print_coverage(campaign: Path, *, by: str, round_id: int | None, at: str | N
     _print_rows(rows, form=form)
 
 
-def print_sql(campaign: Path, query: str, *, at: str | None = None, form: Form = "table") -> None:
+def print_sql(campaign: str, query: str, *, at: str | None = None, form: Form = "table") -> None:
     """The result of a query, now or at a version.
 
     Raises:
@@ -45,7 +45,7 @@ def print_sql(campaign: Path, query: str, *, at: str | None = None, form: Form =
     _print_rows([dict(zip(columns, record, strict=True)) for record in records], columns, form=form)
 
 
-def open_at(campaign: Path, at: str | None) -> Catalog:
+def open_at(campaign: str, at: str | None) -> Catalog:
     """The catalog for reading, or the version of it that a tag or number names.
 
     Raises:
@@ -59,7 +59,7 @@ def open_at(campaign: Path, at: str | None) -> Catalog:
     return Catalog.open(campaign, read_only=True, at=snapshot)
 
 
-def print_difference(campaign: Path, one: str, other: str, *, as_json: bool) -> None:
+def print_difference(campaign: str, one: str, other: str, *, as_json: bool) -> None:
     """What changed from one version to another.
 
     Raises:
@@ -77,7 +77,7 @@ def print_difference(campaign: Path, one: str, other: str, *, as_json: bool) -> 
         print(f"{what}: {len(problems)}{f' ({shown})' if problems else ''}")
 
 
-def print_lineage(campaign: Path, model_id: str, *, as_json: bool) -> None:
+def print_lineage(campaign: str, model_id: str, *, as_json: bool) -> None:
     """Everything that made a model, and what was made with it.
 
     Raises:
@@ -94,7 +94,7 @@ def print_lineage(campaign: Path, model_id: str, *, as_json: bool) -> None:
     _print_rows(rows, ("what", "value"), form="table")
 
 
-def decide(campaign: Path, problem: str, decision: str, *, answer: str | None, reason: str) -> None:
+def decide(campaign: str, problem: str, decision: str, *, answer: str | None, reason: str) -> None:
     """Write down what is to become of a problem whose reference is in doubt.
 
     Raises:
@@ -106,7 +106,7 @@ def decide(campaign: Path, problem: str, decision: str, *, answer: str | None, r
     print(f"{decision} {problem_id}, from round {from_round} on")
 
 
-def print_models(campaign: Path, *, as_json: bool) -> None:
+def print_models(campaign: str, *, as_json: bool) -> None:
     """The campaign's models, and those that lie ready on this machine."""
     pulled = [{"model": each.name, "location": str(each.path)} for each in list_models() if each.present]
     try:
@@ -122,7 +122,7 @@ def print_models(campaign: Path, *, as_json: bool) -> None:
         print(json.dumps({"campaign": trained, "pulled": pulled}, default=str))
         return
     for row in trained:
-        row["location"] = row["location"].removeprefix(f"{campaign.resolve()}/")
+        row["location"] = row["location"].removeprefix(f"{Path(campaign).resolve()}/")
     _print_rows(trained, form="table")
     _print_rows(pulled, form="table")
 
@@ -150,7 +150,7 @@ def _words(value: object) -> str:
 
 
 def export_data(
-    campaign: Path, what: str, *, round_id: int, form: str, folder: Path | None, at: str | None
+    campaign: str, what: str, *, round_id: int, form: str, folder: Path | None, at: str | None
 ) -> None:
     """Write a round's training data for other programs.
 
@@ -159,24 +159,29 @@ def export_data(
     """
     from infra.exports import export  # noqa: PLC0415 - pyarrow loads only when it is needed
 
-    target = folder or Path(f"{campaign.name}-round-{round_id}-{what}")
+    target = folder or Path(f"{_name(campaign)}-round-{round_id}-{what}")
     with open_at(campaign, at) as catalog:
         count = export(catalog, what, round_id, form, target)
     print(f"{count} {what} of round {round_id} in {target}")
 
 
-def print_differences(campaign: Path, *, as_json: bool) -> int:
+def print_differences(campaign: str, *, checksums: bool, as_json: bool) -> int:
     """Every way in which the catalog and its files disagree; the exit code, 1 if there is any.
 
     Raises:
         CatalogError: There is no catalog.
     """
-    from infra.catalog.maintenance import differences  # noqa: PLC0415 - pyarrow loads only when it is needed
+    from infra.catalog.checking import differences  # noqa: PLC0415 - pyarrow loads only when it is needed
 
     with Catalog.open(campaign, read_only=True) as catalog:
-        found = list(differences(catalog))
+        found = list(differences(catalog, checksums=checksums))
     if as_json:
         print(json.dumps(found))
     else:
         print("\n".join(found) or "the catalog and its files agree")
     return int(bool(found))
+
+
+def _name(campaign: str) -> str:
+    """Last part of a folder or of an address without its question mark."""
+    return Path(campaign.replace("?schema=", "/")).name

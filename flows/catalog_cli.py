@@ -12,11 +12,17 @@ catalog_app = typer.Typer(no_args_is_help=True, help="Care of the catalog itself
 
 
 @catalog_app.command("check")
-def check_catalog(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
+def check_catalog(
+    campaign: Campaign = DEMO_CAMPAIGN,
+    checksums: Annotated[
+        bool, typer.Option("--checksums", help="Read every byte and compare it with what maintenance saw.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Compare the catalog with its files and itself; each difference is named, and the exit code is 1."""
     from flows.asking import print_differences  # noqa: PLC0415 - kept off the path of --help
 
-    raise typer.Exit(print_differences(campaign, as_json=as_json))
+    raise typer.Exit(print_differences(campaign, checksums=checksums, as_json=as_json))
 
 
 @catalog_app.command("maintain")

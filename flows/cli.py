@@ -82,7 +82,7 @@ def evaluate(
     finally:
         close_services()
     query = f"FROM evaluation_summary WHERE label = '{label}' OR starts_with(label, '{label}-')"
-    print_sql(Workspace.of(loaded).root, query)
+    print_sql(str(Workspace.of(loaded).root), query)
 
 
 @app.command()

@@ -9,7 +9,13 @@ import typer
 
 ConfigFile = Annotated[Path, typer.Argument(help="Campaign configuration, a TOML file.", metavar="CONFIG")]
 Campaign = Annotated[
-    Path, typer.Option("--campaign", "-c", help="Folder of a campaign.", envvar="RSTAR_CAMPAIGN")
+    str,
+    typer.Option(
+        "--campaign",
+        "-c",
+        help="Folder of a campaign, or the postgresql:// address of its catalog.",
+        envvar="RSTAR_CAMPAIGN",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV for programs.")]
@@ -21,7 +27,7 @@ SummaryFile = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Replace the configuration's seed.", min=0)]
 Root = Annotated[str | None, typer.Option(help="Replace the folder that holds the campaign.")]
-DEMO_CAMPAIGN = Path("runs/demo")
+DEMO_CAMPAIGN = "runs/demo"
 
 
 def form_of(as_json: bool, as_csv: bool = False) -> Literal["table", "json", "csv"]:

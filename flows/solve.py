@@ -59,7 +59,7 @@ class Solver:
     rule: AnswerRule
 
 
-def solve_question(campaign: Path, question: str, changes: Mapping[str, int], *, as_json: bool) -> None:
+def solve_question(campaign: str, question: str, changes: Mapping[str, int], *, as_json: bool) -> None:
     """Answer a question and print how.
 
     Args:
@@ -93,7 +93,7 @@ def solve_question(campaign: Path, question: str, changes: Mapping[str, int], *,
         show(found)
 
 
-def _solver(campaign: Path, changes: Mapping[str, int]) -> Solver:
+def _solver(campaign: str, changes: Mapping[str, int]) -> Solver:
     with Catalog.open(campaign, read_only=True) as catalog:
         rounds = catalog.fetch(RoundRow, order_by="round_id DESC")
         if not rounds:

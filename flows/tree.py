@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,12 +14,9 @@ from infra.tree_history import tree_history
 from infra.workspace import Workspace
 from rstar_core.errors import ArtifactError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 def show_tree(
-    campaign: Path, start: str, *, round_id: int | None, tree_index: int | None, page: Path | None
+    campaign: str, start: str, *, round_id: int | None, tree_index: int | None, page: Path | None
 ) -> None:
     """Print the tree, or write it to a page.
 
@@ -31,7 +28,7 @@ def show_tree(
     with Catalog.open(campaign, read_only=True) as catalog:
         problem = catalog.find_problem(start)
         history = tree_history(
-            catalog, Workspace(campaign), problem, round_id=round_id, tree_index=tree_index
+            catalog, Workspace(Path(campaign)), problem, round_id=round_id, tree_index=tree_index
         )
     view = tree_view(history)
     if page is None:

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.catalog.catalog import Catalog
+from infra.catalog.places import locate, settle
 from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from infra.catalog.location import CatalogLocation
     from rstar_core.config import CampaignConfig
 
 
@@ -18,6 +22,7 @@ class Workspace:
     """The folder of one campaign; all other paths follow from it."""
 
     root: Path
+    config: CampaignConfig | None = None
 
     @classmethod
     def of(cls, config: CampaignConfig) -> Workspace:
@@ -30,11 +35,31 @@ class Workspace:
             raise ConfigError(
                 f"root '{config.root}' is not a folder; training needs local files, give a path"
             )
-        return cls(Path(config.root).expanduser().resolve() / config.name)
+        return cls(Path(config.root).expanduser().resolve() / config.name, config)
 
     def open_catalog(self, *, read_only: bool = False, at: int | None = None) -> Catalog:
         """The campaign's catalog, made if it is missing and may be written; or a snapshot of it."""
-        return Catalog.open(self.root, create=not read_only and at is None, read_only=read_only, at=at)
+        return Catalog.open(self.location(), create=not read_only and at is None, read_only=read_only, at=at)
+
+    def location(self) -> CatalogLocation:
+        """The place of the campaign's catalog; decided once, by its configuration.
+
+        Raises:
+            CatalogError: The configuration names another place than the catalog has.
+        """
+        if self.config is None:
+            return locate(self.root)
+        return settle(self.root, self.config.name, self.config.catalog)
+
+    def claim(self, work: str) -> AbstractContextManager[None]:
+        """Be the only one who does this work of the campaign, for example `round-2`.
+
+        Raises:
+            CatalogClaimedError: Somebody else does it now.
+        """
+        location = self.location()
+        location.prepare()
+        return location.claim(work)
 
     def dataset(self, round_id: int, name: str) -> Path:
         """File of a training set, for example `datasets/round-1/sft.jsonl`."""

@@ -195,12 +195,36 @@ class RoundConfig(Settings):
     ppm: PpmConfig | None = Field(default=None, description="No table: train no PPM in this round.")
 
 
+class CatalogConfig(Settings):
+    """Where the catalog lies, if not in the campaign's folder: for teams, and for more than one machine.
+
+    Passwords and keys come from the environment (PGPASSWORD or a password file; AWS_… or a profile), never
+    from here.
+    """
+
+    metadata: str | None = Field(
+        default=None,
+        pattern=r"^postgres(ql)?://",
+        description="`postgresql://[user@]host/database[?schema=…]`; without it the campaign's name.",
+    )
+    data: str | None = Field(
+        default=None,
+        min_length=1,
+        description="`s3://bucket/prefix` or a folder; the campaign's name is added.",
+    )
+
+
 class CampaignConfig(Settings):
     """A campaign: problems, base policy, rounds, evaluation."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Name of the campaign's folder.")
     seed: int = Field(default=0, ge=0, description="Root of every other seed.")
-    root: str = Field(default="runs", description="Folder or `s3://` prefix of catalog and artifacts.")
+    root: str = Field(
+        default="runs", description="Folder of the campaigns: models, logs, reports, the catalog."
+    )
+    catalog: CatalogConfig = Field(
+        default=CatalogConfig(), description="Where the catalog lies, if elsewhere."
+    )
     sources: tuple[Source, ...] = Field(min_length=1, description="Where problems come from.")
     policy: PolicyConfig = Field(
         default=PolicyConfig(), description="The base model that every round trains."

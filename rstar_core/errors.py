@@ -8,7 +8,9 @@ RstarError
 ├── SandboxError        the sandbox itself is broken (a failing program is data, not an error)
 ├── GradingError        the answer check itself is broken (an undecided answer is data)
 ├── CatalogError        the catalog refuses, is missing or disagrees with itself
-│   └── CatalogBusyError         … because others are writing: worth a retry
+│   ├── CatalogBusyError         … because others are writing: worth a retry
+│   ├── CatalogAwayError         … because its server or store does not answer: worth a retry
+│   └── CatalogClaimedError      … because somebody else does this work now
 ├── ArtifactError       a checkpoint, log or report cannot be read or written
 ├── ModelError          a model cannot be found, built or loaded
 ├── TrainingError       a training run failed
@@ -55,6 +57,14 @@ class CatalogBusyError(CatalogError):
     """The catalog is being written by others; the transaction may be tried again."""
 
 
+class CatalogAwayError(CatalogError):
+    """The server or the store of the catalog does not answer; it may later."""
+
+
+class CatalogClaimedError(CatalogError):
+    """Somebody else does this work now."""
+
+
 class ReplayError(RstarError):
     """A replay log is damaged or belongs to something else."""
 
@@ -77,4 +87,5 @@ class SearchError(RstarError):
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later without anybody changing anything."""
-    return isinstance(error, EngineUnavailableError | CatalogBusyError | ConnectionError | TimeoutError)
+    passing = EngineUnavailableError | CatalogBusyError | CatalogAwayError | ConnectionError | TimeoutError
+    return isinstance(error, passing)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from infra.catalog.catalog import Catalog
-from infra.catalog.maintenance import Maintained, differences, maintain
+from infra.catalog.checking import differences
+from infra.catalog.maintenance import Maintained, maintain
 from tasks.options import RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
 
 
@@ -20,7 +19,7 @@ from tasks.options import RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
     retry_condition_fn=retry_if_transient,
     cache_policy=NO_CACHE,
 )
-def maintain_catalog(campaign: Path, keep_days: float) -> Maintained:
+def maintain_catalog(campaign: str, keep_days: float) -> Maintained:
     """Maintain the catalog, then compare it with its files; each difference becomes a warning in the log."""
     with Catalog.open(campaign) as catalog:
         done = maintain(catalog, keep_days=keep_days)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.location import CatalogLocation
+from infra.catalog.places import locate
 from infra.catalog.reader import DECISIONS, NEWEST_SNAPSHOT, CatalogReader
 from infra.catalog.round_rows import LineageRow, StageRow
 from infra.catalog.rows import (
@@ -26,7 +27,7 @@ from infra.catalog.rows import (
 )
 from infra.catalog.schema import SHARD_TABLES, check_version, has_column, open_or_create, upgrade
 from infra.catalog.statements import delete, insert, select
-from infra.catalog.transactions import write
+from infra.catalog.transactions import patiently, write
 from rstar_core.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -47,26 +48,26 @@ class Catalog(CatalogReader):
 
     @classmethod
     def open(
-        cls, root: Path | str, *, create: bool = False, read_only: bool = False, at: int | None = None
+        cls,
+        root: Path | str | CatalogLocation,
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        at: int | None = None,
     ) -> Self:
         """Open the catalog under `root`; one that older code made is upgraded unless it is only read.
 
         Args:
-            root: Folder of the catalog.
-            create: Make the folder and the catalog where they are missing.
+            root: Folder or `postgresql://…?schema=…` address of the catalog, or its location.
+            create: Make the catalog and what it lies in where they are missing.
             read_only: Refuse every write. Reading never waits for writers and never stops them.
             at: Snapshot to read instead of the newest; see `CatalogReader.snapshot_of`.
 
         Raises:
             CatalogError: There is no catalog, it was made by newer code, or it cannot be opened.
         """
-        location = CatalogLocation.from_root(root)
-        if create and not read_only:
-            connection = open_or_create(location)
-        elif location.exists:
-            connection = connect(location, read_only=read_only or at is not None, at=at)
-        else:
-            raise location.missing()
+        location = root if isinstance(root, CatalogLocation) else locate(root)
+        connection = patiently(lambda: _connection(location, create=create, read_only=read_only, at=at))
         try:
             if not read_only and at is None:
                 upgrade(connection, location)
@@ -253,6 +254,16 @@ class Catalog(CatalogReader):
         if self._read_only:
             raise CatalogError(f"The catalog {self.location.root} was opened for reading only.")
         return write(self._connection, self.location, message, work)
+
+
+def _connection(
+    location: CatalogLocation, *, create: bool, read_only: bool, at: int | None
+) -> duckdb.DuckDBPyConnection:
+    if create and not read_only:
+        return open_or_create(location)
+    if not location.exists:
+        raise location.missing()
+    return connect(location, read_only=read_only or at is not None, at=at)
 
 
 def _tag(connection: duckdb.DuckDBPyConnection, tag: str, message: str) -> int:

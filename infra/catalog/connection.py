@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from infra.catalog.location import quoted
-from rstar_core.errors import CatalogBusyError, CatalogError
+from infra.catalog.complaints import translated
+from infra.catalog.quoting import quoted
+from rstar_core.errors import CatalogError
 
 if TYPE_CHECKING:
     from infra.catalog.location import CatalogLocation
-
-_EXTENSIONS = ("ducklake", "sqlite_scanner")
-_HINTS = ("Did you mean", "Candidate")
-_CONFLICT_MARKS = ("database is locked", "conflict", "snapshot has been changed", "database schema is locked")
 
 
 def connect(
@@ -46,8 +43,9 @@ def connect(
         # DuckLake's metadata queries are tiny: one thread halves the CPU time of a commit (29 to 15 ms).
         connection.execute("SET threads = 1")
     try:
-        for name in _EXTENSIONS:
+        for name in location.extensions():
             connection.execute(f"LOAD {quoted(_extension_file(name))}")
+        _tell_credentials(connection, location)
         connection.execute("SET TimeZone = 'UTC'")
         # DuckLake would repeat only its own commit after a conflict; whole transactions are repeated instead
         # (infra.catalog.transactions), because what they read may have changed.
@@ -67,6 +65,24 @@ def connect(
     return connection
 
 
+def _tell_credentials(connection: duckdb.DuckDBPyConnection, location: CatalogLocation) -> None:
+    """Make the object store's credentials known to this connection; no error may show them."""
+    statement = location.files.secret_statement()
+    if statement is None:
+        return
+    # The store's own "try later" answers are repeated below DuckDB's file system.
+    connection.execute("SET http_retries = 6")
+    connection.execute("SET http_retry_wait_ms = 200")
+    connection.execute("SET http_retry_backoff = 2")
+    try:
+        connection.execute(statement)
+    except duckdb.Error:
+        raise CatalogError(
+            f"DuckDB does not take the credentials or the address of the store {location.data_path}; "
+            f"look at the AWS_… variables."
+        ) from None
+
+
 def _extension_file(name: str) -> str:
     """Path of an extension in its wheel.
 
@@ -80,26 +96,3 @@ def _extension_file(name: str) -> str:
             return str(file)
     wheel = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
     raise CatalogError(f"The DuckDB extension {name} is not installed; run `pip install {wheel}`.")
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Whether the transaction failed only because another one was writing."""
-    # A faulty query's error quotes the query, which may contain any of the marks.
-    if not isinstance(error, duckdb.Error) or isinstance(error, duckdb.ProgrammingError | duckdb.DataError):
-        return False
-    text = str(error).lower()
-    return any(mark in text for mark in _CONFLICT_MARKS)
-
-
-def translated(error: duckdb.Error, what: str) -> CatalogError:
-    """The error in our vocabulary and in one sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # DuckDB prints the cause first, except at commit, where the cause is the last line.
-    cause = lines[-1] if "commit" in lines[0].lower() else lines[0]
-    if is_conflict(error):
-        return CatalogBusyError(f"{what} because others are writing it ({cause}); try again.")
-    if "no space left" in str(error).lower() or "disk is full" in str(error).lower():
-        return CatalogError(f"{what} because the disk is full ({cause}); free some space and run it again.")
-    hint = next((line.rstrip("?") for line in lines[1:] if line.startswith(_HINTS)), "")
-    near = f" ({hint[0].lower()}{hint[1:]}{'?' if hint.startswith('Did') else ''})" if hint else ""
-    return CatalogError(f"{what}: {cause.rstrip('.!')}{near}.")

@@ -19,6 +19,15 @@ class VersionRow(Row):
 
 
 @dataclass(frozen=True, slots=True)
+class DataFileRow(Row):
+    """Checksums of the data files, written by maintenance, for `rstar catalog check --checksums`."""
+
+    TABLE: ClassVar[str] = "data_files"
+    name: Annotated[str, "File below the data path."]
+    sha256: Annotated[str, "SHA-256 of its bytes, hex."]
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRow(Row):
     """What a person decided about a problem whose reference is in doubt; the newest counts."""
 

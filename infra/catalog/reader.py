@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
 
-from infra.catalog.connection import connect, translated
+from infra.catalog.complaints import translated
+from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow, TreeRow
 from infra.catalog.statements import ask, select

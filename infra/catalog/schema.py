@@ -10,7 +10,7 @@ import duckdb
 from infra.catalog import history_rows, round_rows, rows
 from infra.catalog.columns import columns_of
 from infra.catalog.connection import connect
-from infra.catalog.location import quoted
+from infra.catalog.quoting import quoted
 from infra.catalog.statements import insert, select
 from infra.catalog.transactions import read, transaction
 from infra.catalog.views import VIEWS
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from infra.catalog.location import CatalogLocation
     from infra.catalog.rows import Row
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """To be raised with every change of a table or view. New columns of old tables must allow null."""
 
 TABLES: tuple[type[Row], ...] = (
@@ -41,6 +41,7 @@ TABLES: tuple[type[Row], ...] = (
     round_rows.LineageRow,
     history_rows.VersionRow,
     history_rows.DecisionRow,
+    history_rows.DataFileRow,
 )
 
 
@@ -61,7 +62,7 @@ def open_or_create(location: CatalogLocation) -> duckdb.DuckDBPyConnection:
     Raises:
         CatalogError: The folder or the catalog cannot be made.
     """
-    location.make_folder()
+    location.prepare()
     with location.writing():
         connection = connect(location, read_only=False, create=True)
         try:

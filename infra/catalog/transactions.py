@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 
-from infra.catalog.connection import is_conflict, translated
-from infra.catalog.location import quoted
-from rstar_core.errors import CatalogBusyError
+from infra.catalog.complaints import translated
+from infra.catalog.quoting import quoted
+from rstar_core.errors import CatalogAwayError, CatalogBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_ATTEMPTS = 8
-"""Attempts before CatalogBusyError. With the writer's lock held, even one conflict is rare."""
+PATIENCE_SECONDS = 120.0
+"""How long a transaction is tried again while others are in the way or a server is away."""
 
 _AUTHOR = "rstar"
+_MAX_WAIT_SECONDS = 3.0
 
 
 def write(
@@ -34,36 +36,49 @@ def write(
 ) -> T:
     """Run `work` in one transaction and return what it returned; `message` is stored with the snapshot.
 
-    Work may be run several times, each time on the newest state, so it must not change anything outside.
+    Work may be run several times, each time on the newest state, so it must not change anything outside. It
+    may even have been committed before: a server that dies while it answers leaves that open.
 
     Raises:
-        CatalogBusyError: Others were writing at every attempt.
+        CatalogBusyError: Others were writing all the time.
+        CatalogAwayError: The server or the store was away all the time.
         CatalogError: The transaction failed for another reason; nothing of it was kept.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        try:
-            with location.writing(), transaction(connection, location, message):
-                return work(connection)
-        except CatalogBusyError:
-            if attempt == MAX_ATTEMPTS:
-                raise
-        time.sleep(_backoff_seconds(attempt))
-    raise AssertionError("unreachable")
+
+    def once() -> T:
+        with location.writing(), transaction(connection, location, message):
+            return work(connection)
+
+    return patiently(once)
 
 
 def read(location: CatalogLocation, work: Callable[[], T], what: str | None = None) -> T:
-    """Run a query, again if a writer was in its way; `what` begins the sentence if it fails.
+    """Run a query, again if a writer was in its way or a server away; `what` begins the sentence if it fails.
 
     Raises:
-        CatalogBusyError: Others were in the way at every attempt.
+        CatalogBusyError: Others were in the way all the time.
+        CatalogAwayError: The server or the store was away all the time.
         CatalogError: The query is wrong or the catalog cannot be read.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+
+    def once() -> T:
         try:
             return work()
         except duckdb.Error as error:
-            if not is_conflict(error) or attempt == MAX_ATTEMPTS:
-                raise translated(error, what or f"The catalog {location.root} could not be read") from error
+            raise translated(error, what or f"The catalog {location.root} could not be read") from error
+
+    return patiently(once)
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do it again, at growing intervals, as long as what is in the way may pass by itself."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for attempt in itertools.count(1):
+        try:
+            return work()
+        except (CatalogBusyError, CatalogAwayError):
+            if time.monotonic() > deadline:
+                raise
         time.sleep(_backoff_seconds(attempt))
     raise AssertionError("unreachable")
 
@@ -76,6 +91,7 @@ def transaction(
 
     Raises:
         CatalogBusyError: Somebody without the lock was writing; nothing was kept.
+        CatalogAwayError: The server or the store did not answer; nearly always nothing was kept.
         CatalogError: The transaction failed for another reason; nothing was kept.
     """
     try:
@@ -93,4 +109,4 @@ def transaction(
 
 def _backoff_seconds(attempt: int) -> float:
     """Full jitter: up to 0.1 s, then 0.2 s, 0.4 s … at most 3 s."""
-    return random.uniform(0, min(3.0, 0.05 * 2**attempt))  # noqa: S311 — jitter, not secrets
+    return random.uniform(0, min(_MAX_WAIT_SECONDS, 0.05 * 2 ** min(attempt, 10)))  # noqa: S311 — jitter, not secrets

@@ -22,7 +22,7 @@ from infra.catalog import (
     TreeRow,
 )
 from infra.catalog.columns import columns_of
-from infra.catalog.connection import is_conflict
+from infra.catalog.complaints import is_conflict
 from infra.catalog.schema import TABLES
 from infra.catalog.transactions import write
 from rstar_core.errors import CatalogBusyError, CatalogError, is_transient
@@ -85,7 +85,7 @@ def test_a_catalog_of_newer_code_is_refused(root, catalog):
         connection.execute("UPDATE meta_schema SET version = 99")
 
     write(catalog._connection, catalog.location, "from the future", newer)
-    with pytest.raises(CatalogError, match="has schema 99, but this code knows only 2; update rstar"):
+    with pytest.raises(CatalogError, match="has schema 99, but this code knows only 3; update rstar"):
         Catalog.open(root)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.catalog.catalog import Catalog
-from infra.catalog.maintenance import differences, maintain
+from infra.catalog.checking import differences
+from infra.catalog.maintenance import maintain
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import ShardRow, TrajectoryRow, TreeRow
 from rstar_core.errors import CatalogError

@@ -1,0 +1,112 @@
+"""Whether the catalog, its files and itself agree; each difference in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.catalog.history_rows import DataFileRow
+from infra.catalog.quoting import identifier
+from infra.catalog.round_rows import ModelRow
+from infra.catalog.statements import ask
+from infra.catalog.transactions import read
+from infra.models.layout import digest_of_weights
+from rstar_core.errors import CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from infra.catalog.data_files import DataFiles
+    from infra.catalog.reader import CatalogReader
+
+# Rows whose shard or problem the catalog does not know, and counts that two tables tell differently.
+_FACTS = {
+    "trees of a shard that does not exist": "SELECT round_id, shard_id FROM trees"
+    " ANTI JOIN shards USING (round_id, shard_id) GROUP BY ALL",
+    "trajectories of a tree that does not exist": "SELECT round_id, problem_id FROM trajectories"
+    " ANTI JOIN trees USING (round_id, problem_id, tree_index) GROUP BY ALL",
+    "trees of a problem that does not exist": "SELECT DISTINCT problem_id FROM trees"
+    " ANTI JOIN problems USING (problem_id)",
+    "the same tree twice": "SELECT round_id, problem_id, tree_index FROM trees GROUP BY ALL"
+    " HAVING count(*) > 1",
+    "the same shard twice": "SELECT round_id, shard_id FROM shards GROUP BY ALL HAVING count(*) > 1",
+    "a tree whose trajectories are not as many as it says": "SELECT round_id, problem_id, tree_index"
+    " FROM trees LEFT JOIN (SELECT round_id, problem_id, tree_index, count(*) AS n FROM trajectories"
+    " GROUP BY ALL) USING (round_id, problem_id, tree_index) WHERE coalesce(n, 0) <> num_trajectories",
+    "a version whose snapshot is gone": "SELECT tag FROM versions"
+    " ANTI JOIN (SELECT snapshot_id AS known FROM lake.snapshots()) ON version = known",
+}
+
+
+def differences(catalog: CatalogReader, *, checksums: bool = False) -> Iterator[str]:
+    """Every way in which the catalog, its files and itself disagree; one sentence each.
+
+    Files: each is there, has the size and the rows that the catalog says, and none lies beside them that the
+    catalog does not know; with `checksums` each byte is read and compared with what maintenance has seen.
+    Models: each is where its row says, with the weights that it had. Facts: nothing is there twice, and
+    nothing belongs to what does not exist.
+    """
+    yield from _file_differences(catalog, checksums=checksums)
+    for model in catalog.fetch(ModelRow, "digest IS NOT NULL", order_by="created_at"):
+        folder = Path(model.location)
+        if not any(folder.glob("*.safetensors")):
+            yield f"The model {model.model_id} at {folder} is not there."
+        elif digest_of_weights(folder) != model.digest:
+            yield f"The model {model.model_id} at {folder} has other weights than when it was registered."
+    for what, query in _FACTS.items():
+        yield from _fact_differences(catalog, what, query)
+
+
+def _file_differences(catalog: CatalogReader, *, checksums: bool) -> Iterator[str]:
+    files = catalog.location.files
+    known = {name: (size, rows) for name, size, rows in _known_files(catalog)}
+    sizes = files.sizes()
+    seen = {row.name: row.sha256 for row in catalog.fetch(DataFileRow)} if checksums else {}
+    for name, (size, rows) in known.items():
+        if name not in sizes:
+            yield f"{files.address(name)} is not there, but the catalog has {rows:,} rows in it."
+        elif sizes[name] != size:
+            yield f"{files.address(name)} has {sizes[name]:,} bytes, but the catalog says {size:,}."
+        else:
+            yield from _content_difference(files, name, rows, seen.get(name))
+    for name in sizes.keys() - known.keys():
+        yield f"{files.address(name)} is unknown to the catalog; `rstar catalog maintain` removes it."
+
+
+def _known_files(catalog: CatalogReader) -> list[tuple[str, int, int]]:
+    """Name, bytes and rows of each file that some version needs."""
+    meta = f"__ducklake_metadata_lake.{identifier(catalog.location.metadata.schema)}"
+    query = f"""
+        SELECT s.path || t.path || f.path, f.file_size_bytes, f.record_count FROM (
+            SELECT table_id, path, file_size_bytes, record_count FROM {meta}.ducklake_data_file
+            UNION ALL
+            SELECT table_id, path, file_size_bytes, delete_count FROM {meta}.ducklake_delete_file
+        ) f JOIN {meta}.ducklake_table t USING (table_id) JOIN {meta}.ducklake_schema s USING (schema_id)
+        ORDER BY 1"""  # noqa: S608 - our own name
+    return read(catalog.location, lambda: ask(catalog.connection, query))[1]
+
+
+def _content_difference(files: DataFiles, name: str, rows: int, digest: str | None) -> Iterator[str]:
+    address = files.address(name)
+    try:
+        if digest is not None and files.digest(name) != digest:
+            yield f"{address} has other bytes than maintenance saw."
+        with files.open(name) as file:
+            counted = pq.read_metadata(file).num_rows
+        if counted != rows:
+            yield f"{address} has {counted:,} rows, but the catalog says {rows:,}."
+    except (OSError, pa.ArrowException) as error:
+        yield f"{address} cannot be read: {error}."
+
+
+def _fact_differences(catalog: CatalogReader, what: str, query: str) -> Iterator[str]:
+    try:
+        rows = read(catalog.location, lambda: ask(catalog.connection, query))[1]
+    except CatalogError as error:  # a file is missing, which has been said
+        yield f"It cannot be seen whether there is {what}: {error}"
+        return
+    for row in rows:
+        yield f"There is {what}: {', '.join(map(str, row))}."
