@@ -161,5 +161,7 @@ def _explained(path: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise CatalogError(f"{path} is not there.") from error
-    except OSError as error:  # s3fs turns every answer of the server into one
+    except CatalogError:
+        raise
+    except Exception as error:  # botocore's are no OSError, and cost half a second to name
         raise CatalogAwayError(f"{path} cannot be read ({str(error).rstrip('.')}); try again.") from error

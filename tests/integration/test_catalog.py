@@ -93,7 +93,7 @@ def test_a_root_that_cannot_hold_a_catalog_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CatalogError, match="cannot be made"):
         Catalog.open(tmp_path / "file" / "root", create=True)
-    with pytest.raises(CatalogError, match="because its metadata is SQLite"):
+    with pytest.raises(CatalogError, match="is no catalog; give a campaign"):
         Catalog.open("s3://bucket/runs", create=True)
 
 
