@@ -33,7 +33,7 @@ _AWAY_MARKS = (
     "failed to read connection",
     "timeout was reached",
     "slowdown",
-    "connection error for http",
+    " error for http ",  # whatever kept the request from being answered
     "http 429",
     "http 500",
     "http 502",

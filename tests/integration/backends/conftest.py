@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no packages, and these share modules
+
+from gate import Gate
+
 SECRET = "a-key-that-nobody-may-see"
 
 
@@ -240,3 +244,11 @@ def s3(object_store, monkeypatch):
     for name, value in object_store.environment().items():
         monkeypatch.setenv(name, value)
     return object_store
+
+
+@pytest.fixture
+def gate(object_store):
+    """A gate in front of the S3 server."""
+    gate = Gate(object_store.port)
+    yield gate
+    gate.close()
