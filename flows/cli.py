@@ -88,7 +88,7 @@ def evaluate(
 @app.command()
 def coverage(
     campaign: Campaign = DEMO_CAMPAIGN,
-    by: Annotated[str, typer.Option(help="tier or source.")] = "tier",
+    by: Annotated[str, typer.Option(help="tier, source or rollouts.")] = "tier",
     round_id: Annotated[int | None, typer.Option("--round", help="Only this round.", min=1)] = None,
     at: AtVersion = None,
     as_json: AsJson = False,

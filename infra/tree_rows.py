@@ -66,6 +66,7 @@ def trajectory_rows(grown: GrownTree, round_id: int, shard_id: str) -> list[Traj
             answer=each.answer,
             correct=each.correct,
             text=each.text,
+            found_at_rollout=each.found_at_rollout,
         )
         for index, each in enumerate(trajectories(grown.job.problem_id, grown.tree))
     ]

@@ -65,6 +65,7 @@ def search(
 def backup(tree: Tree, leaf: int, value: float) -> None:
     """q(s)^k = q(s)^(k-1) + value and N(s) + 1 along the path (paper, equation 2)."""
     visits, q_sum, parent = tree.visits, tree.q_sum, tree.parent
+    tree.rollout_leaves.append(leaf)
     while leaf >= 0:
         visits[leaf] += 1
         q_sum[leaf] += value

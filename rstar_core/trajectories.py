@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def trajectories(problem_id: str, tree: Tree) -> tuple[Trajectory, ...]:
     """Every visited root-to-answer path; `correct` is False where there is no reference."""
+    first = {leaf: number for number, leaf in reversed([*enumerate(tree.rollout_leaves, start=1)])}
     found = []
     for leaf in tree.answers():
         answer = None if leaf.step is None else leaf.step.answer
@@ -28,6 +29,7 @@ def trajectories(problem_id: str, tree: Tree) -> tuple[Trajectory, ...]:
                 q_values=tuple(node.q for node in path),
                 answer=answer,
                 correct=leaf.correct is True,
+                found_at_rollout=first.get(leaf.index, 0),
             )
         )
     return tuple(found)

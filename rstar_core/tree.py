@@ -37,7 +37,7 @@ _VERDICT_CODE = {verdict: code for code, verdict in enumerate(_VERDICTS)}
 
 _COLUMNS = (
     *("parent", "first_child", "next_sibling", "depth", "visits", "q_sum", "closed"),
-    *("_priors", "_terminals", "_verdicts", "_kinds", "_texts", "_ends"),
+    *("_priors", "_terminals", "_verdicts", "_kinds", "_texts", "_ends", "rollout_leaves"),
 )
 
 
@@ -52,6 +52,7 @@ class Tree:
         visits: N(s), rollouts through the node.
         q_sum: q(s), the prior plus the sum of the back-propagated terminal values.
         closed: 1 for a dead end, or if all children are closed.
+        rollout_leaves: Where each rollout ended, in order.
         drops: Candidates that did not become nodes, by reason.
         num_tokens: Tokens the policy generated for this tree.
         num_candidates: Completions the policy returned.
@@ -74,6 +75,7 @@ class Tree:
         self._kinds = bytearray(1)
         self._texts = bytearray()
         self._ends = array("I", (0,))
+        self.rollout_leaves = array("i")
         self.drops: Counter[str] = Counter()
         self.num_tokens = 0
         self.num_candidates = 0

@@ -5,7 +5,7 @@ Everything that is stored, sent or compared is one of these. This file knows no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rstar_core.tags import END_OF_CODE, END_OF_STEP, extract_boxed
@@ -154,6 +154,7 @@ class Trajectory:
         q_values: Q of each step after the search; same length as node_ids.
         answer: The predicted answer.
         correct: Whether the answer check accepted it.
+        found_at_rollout: The rollout of its tree, from 1 on, that first ended in it; 0 if not known.
     """
 
     problem_id: str
@@ -162,6 +163,7 @@ class Trajectory:
     q_values: tuple[float, ...]
     answer: str
     correct: bool
+    found_at_rollout: int = field(default=0, compare=False)
 
     @property
     def mean_q(self) -> float:

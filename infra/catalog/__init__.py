@@ -2,8 +2,9 @@
 
 `catalog` opens and writes · `reader` asks · `rows` and `round_rows` are the tables · `views` the questions
 that engineers ask · `schema` makes them · `columns` turns Python into SQL types and back · `maintenance` and
-`checking` care for it · `places` finds it: a `location` is `metadata` (SQLite, or `postgres`) and `data_files`
-(a folder or S3) · below them are `statements`, `transactions`, `complaints` and `connection`.
+`checking` care for it · `outcomes` keeps count · `places` finds it: a `location` is `metadata` (SQLite, or
+`postgres`) and `data_files` (a folder or S3) · below them are `statements`, `transactions`, `complaints` and
+`connection`.
 """
 
 from infra.catalog.catalog import Catalog

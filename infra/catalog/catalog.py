@@ -9,9 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from infra.catalog.columns import frame_of
 from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.location import CatalogLocation
+from infra.catalog.outcomes import add_shard, counts, withdraw_problems, withdraw_shard
 from infra.catalog.places import locate
 from infra.catalog.reader import DECISIONS, NEWEST_SNAPSHOT, CatalogReader
 from infra.catalog.round_rows import LineageRow, StageRow
@@ -26,7 +28,7 @@ from infra.catalog.rows import (
     TreeRow,
 )
 from infra.catalog.schema import SHARD_TABLES, check_version, has_column, open_or_create, upgrade
-from infra.catalog.statements import delete, insert, select
+from infra.catalog.statements import delete, insert, insert_frame, select
 from infra.catalog.transactions import patiently, write
 from rstar_core.errors import CatalogError
 
@@ -154,7 +156,7 @@ class Catalog(CatalogReader):
         """
 
         def work(connection: duckdb.DuckDBPyConnection) -> ShardRow:
-            known = select(connection, ShardRow, "round_id = ? AND shard_id = ?", _key(shard))
+            known = _withdraw_if_done(connection, shard)
             started = replace(
                 shard,
                 attempt=max((row.attempt for row in known), default=0) + 1,
@@ -174,7 +176,12 @@ class Catalog(CatalogReader):
         """Mark the shard failed for this reason (one sentence) and return it."""
         failed = _ended(shard, ShardStatus.FAILED, error)
         message = f"round {shard.round_id}: shard {shard.shard_id} failed"
-        self._write(message, lambda connection: _replace_shard(connection, failed))
+
+        def work(connection: duckdb.DuckDBPyConnection) -> None:
+            _withdraw_if_done(connection, shard)
+            _replace_shard(connection, failed)
+
+        self._write(message, work)
         return failed
 
     def commit_shard(
@@ -206,15 +213,14 @@ class Catalog(CatalogReader):
         groups: tuple[Sequence[Any], ...] = (trees, nodes, trajectories, evaluations, drops)
         _check_owner((row for group in groups for row in group), shard)
 
+        frames = [(type(group[0]), frame_of(type(group[0]), group)) for group in groups if group]
+
         def work(connection: duckdb.DuckDBPyConnection) -> None:
-            if _may_have_rows(select(connection, ShardRow, "round_id = ? AND shard_id = ?", _key(shard))):
-                for table in SHARD_TABLES:
-                    delete(connection, table, {"round_id": shard.round_id, "shard_id": shard.shard_id})
-            for table in (TreeRow, NodeRow, TrajectoryRow, DropRow) if supersedes else ():
-                delete(connection, table, {"round_id": shard.round_id, "problem_id": list(supersedes)})
-            for group in groups:
-                if group:
-                    insert(connection, type(group[0]), group)
+            _forget(connection, shard, supersedes)
+            for row_type, frame in frames:
+                insert_frame(connection, row_type, frame)
+            if counts(shard):
+                add_shard(connection, shard, trajectories)
             _replace_shard(connection, done)
             if follow_up is not None:
                 _replace_shard(connection, follow_up)
@@ -284,6 +290,26 @@ def _check_owner(rows: Iterable[Any], shard: ShardRow) -> None:
                 f"A row of {row.TABLE} belongs to round {row.round_id} shard {row.shard_id}, not to the "
                 f"committed round {shard.round_id} shard {shard.shard_id}."
             )
+
+
+def _withdraw_if_done(connection: duckdb.DuckDBPyConnection, shard: ShardRow) -> list[ShardRow]:
+    """Only a done shard counts; returns the row that the catalog had of it."""
+    known = select(connection, ShardRow, "round_id = ? AND shard_id = ?", _key(shard))
+    if any(row.status == ShardStatus.DONE for row in known):
+        withdraw_shard(connection, shard)
+    return known
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, shard: ShardRow, supersedes: Sequence[str]) -> None:
+    """Remove what earlier commits of the shard left, and what others found of the problems it supersedes."""
+    known = _withdraw_if_done(connection, shard)
+    if _may_have_rows(known):
+        for table in SHARD_TABLES:
+            delete(connection, table, {"round_id": shard.round_id, "shard_id": shard.shard_id})
+    if supersedes:
+        withdraw_problems(connection, shard.round_id, supersedes)
+        for table in (TreeRow, NodeRow, TrajectoryRow, DropRow):
+            delete(connection, table, {"round_id": shard.round_id, "problem_id": list(supersedes)})
 
 
 def _may_have_rows(known: list[ShardRow]) -> bool:

@@ -36,6 +36,27 @@ _FACTS = {
     "a tree whose trajectories are not as many as it says": "SELECT round_id, problem_id, tree_index"
     " FROM trees LEFT JOIN (SELECT round_id, problem_id, tree_index, count(*) AS n FROM trajectories"
     " GROUP BY ALL) USING (round_id, problem_id, tree_index) WHERE coalesce(n, 0) <> num_trajectories",
+    "a problem whose outcome is not what its trajectories say": """
+        SELECT coalesce(sums.round_id, facts.round_id), coalesce(sums.problem_id, facts.problem_id) FROM (
+            SELECT round_id, problem_id, sum(tries) AS tries, sum(num_trajectories) AS found,
+                sum(num_correct) AS correct, sum(tried) AS tried, sum(solved) AS solved
+            FROM outcome_changes GROUP BY ALL HAVING sum(tries) <> 0 OR sum(num_trajectories) <> 0
+        ) sums FULL JOIN (
+            WITH done AS (
+                SELECT round_id, shard_id, unnest(problem_ids) AS problem_id FROM shards
+                WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
+            ), tried AS (SELECT round_id, problem_id, count(*) AS tries FROM done
+                SEMI JOIN (FROM problems WHERE split = 'train') USING (problem_id) GROUP BY ALL),
+            found AS (SELECT round_id, problem_id, count(*) AS found,
+                    count(*) FILTER (WHERE correct) AS correct
+                FROM trajectories SEMI JOIN (SELECT DISTINCT round_id, shard_id FROM done)
+                    USING (round_id, shard_id) GROUP BY ALL)
+            SELECT round_id, problem_id, tries, coalesce(found, 0) AS found, coalesce(correct, 0) AS correct
+            FROM tried LEFT JOIN found USING (round_id, problem_id)
+        ) facts ON sums.round_id = facts.round_id AND sums.problem_id = facts.problem_id
+        WHERE sums.tries IS DISTINCT FROM facts.tries OR sums.found IS DISTINCT FROM facts.found
+            OR sums.correct IS DISTINCT FROM facts.correct OR sums.tried <> 1
+            OR sums.solved <> (facts.correct > 0)::BIGINT""",
     "a version whose snapshot is gone": "SELECT tag FROM versions"
     " ANTI JOIN (SELECT snapshot_id AS known FROM lake.snapshots()) ON version = known",
 }
@@ -72,13 +93,23 @@ def _file_differences(catalog: CatalogReader, *, checksums: bool) -> Iterator[st
             yield f"{files.address(name)} has {sizes[name]:,} bytes, but the catalog says {size:,}."
         else:
             yield from _content_difference(files, name, rows, seen.get(name))
-    for name in sizes.keys() - known.keys():
+    for name in sorted(sizes.keys() - known.keys() - _replaced_files(catalog)):
         yield f"{files.address(name)} is unknown to the catalog; `rstar catalog maintain` removes it."
+
+
+def _replaced_files(catalog: CatalogReader) -> set[str]:
+    """Names of the files that were merged into others and that the next maintenance removes."""
+    query = f"SELECT path FROM {_metadata(catalog)}.ducklake_files_scheduled_for_deletion"  # noqa: S608 - our own
+    return {name for (name,) in read(catalog.location, lambda: ask(catalog.connection, query))[1]}
+
+
+def _metadata(catalog: CatalogReader) -> str:
+    return f"__ducklake_metadata_lake.{identifier(catalog.location.metadata.schema)}"
 
 
 def _known_files(catalog: CatalogReader) -> list[tuple[str, int, int]]:
     """Name, bytes and rows of each file that some version needs."""
-    meta = f"__ducklake_metadata_lake.{identifier(catalog.location.metadata.schema)}"
+    meta = _metadata(catalog)
     query = f"""
         SELECT s.path || t.path || f.path, f.file_size_bytes, f.record_count FROM (
             SELECT table_id, path, file_size_bytes, record_count FROM {meta}.ducklake_data_file

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from infra.catalog.connection import connect
 from infra.catalog.history_rows import DataFileRow, VersionRow
+from infra.catalog.merging import merge_small_files
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.statements import insert, select
 from infra.catalog.transactions import patiently, read, transaction
@@ -72,7 +73,7 @@ def _maintain(
         WHERE snapshot_time < ? AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots())"""
     old = [number for (number,) in connection.execute(query, (before,)).fetchall()]
     expired = [number for number in old if number not in kept]
-    connection.execute("CALL ducklake_merge_adjacent_files('lake')")
+    merge_small_files(connection.execute)
     if expired:
         connection.execute("CALL ducklake_expire_snapshots('lake', versions => ?)", (expired,))
     present = location.files.sizes()

@@ -170,16 +170,16 @@ class CatalogReader(Closing):
         )
 
     def coverage(self, round_id: int | None = None, *, by: str = "tier") -> list[dict[str, Any]]:
-        """Rows of the view `coverage` (by="tier") or `coverage_by_source` (by="source") as dicts.
+        """Rows of `coverage` (by="tier"), `coverage_by_source` ("source") or `coverage_curve` ("rollouts").
 
-        Keys: round, tier or source, problems, solved, coverage (a share in [0, 1]).
+        Keys: round, tier or source, rollouts, problems, solved, coverage (a share in [0, 1]).
 
         Raises:
             CatalogError: `by` is something else.
         """
-        views = {"tier": "coverage", "source": "coverage_by_source"}
+        views = {"tier": "coverage", "source": "coverage_by_source", "rollouts": "coverage_curve"}
         if by not in views:
-            raise CatalogError(f"Coverage is known by {' or '.join(views)}, not by {by!r}.")
+            raise CatalogError(f"Coverage is known by {', '.join(views)}, not by {by!r}.")
         return self._records(views[by], round_id)
 
     def evaluation_summary(self, round_id: int | None = None) -> list[dict[str, Any]]:

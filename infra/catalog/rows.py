@@ -159,6 +159,26 @@ class TrajectoryRow(Row):
     answer: Annotated[str, "Predicted answer."]
     correct: Annotated[bool, "Whether the answer check accepted it."]
     text: Annotated[str, "The whole solution, tags included."]
+    found_at_rollout: Annotated[
+        int | None, "Rollout of its tree, from 1 on, that first ended in it; null before schema 3."
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeChangeRow(Row):
+    """What each commit of a search shard changed in its problems' outcomes; sums of changes are counts."""
+
+    TABLE: ClassVar[str] = "outcome_changes"
+    round_id: RoundId
+    shard_id: ShardId
+    problem_id: ProblemId
+    tier: Annotated[str, "Difficulty class of the problem."]
+    source: Annotated[str, "Source of the problem."]
+    tries: Annotated[int, "Change of the number of done shards that tried the problem."]
+    num_trajectories: Annotated[int, "Change of the number of its trajectories."]
+    num_correct: Annotated[int, "Change of the number of its correct trajectories."]
+    tried: Annotated[int, "Change of whether the round tried it: 1, 0 or -1."]
+    solved: Annotated[int, "Change of whether the round solved it: 1, 0 or -1."]
 
 
 @dataclass(frozen=True, slots=True)

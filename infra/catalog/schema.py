@@ -10,6 +10,7 @@ import duckdb
 from infra.catalog import history_rows, round_rows, rows
 from infra.catalog.columns import columns_of
 from infra.catalog.connection import connect
+from infra.catalog.outcomes import FILL_FROM_FACTS
 from infra.catalog.quoting import quoted
 from infra.catalog.statements import insert, select
 from infra.catalog.transactions import read, transaction
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 3
 """To be raised with every change of a table or view. New columns of old tables must allow null."""
 
+_FIRST_WITH_OUTCOMES = 3
+
 TABLES: tuple[type[Row], ...] = (
     rows.SchemaRow,
     rows.ProblemRow,
@@ -31,6 +34,7 @@ TABLES: tuple[type[Row], ...] = (
     rows.TreeRow,
     rows.NodeRow,
     rows.TrajectoryRow,
+    rows.OutcomeChangeRow,
     rows.DropRow,
     round_rows.StepPairRow,
     round_rows.SftExampleRow,
@@ -51,7 +55,9 @@ def has_column(row_type: type[Row], name: str) -> bool:
 
 
 SHARD_TABLES: tuple[type[Row], ...] = tuple(
-    table for table in TABLES if has_column(table, "shard_id") and table is not rows.ShardRow
+    table
+    for table in TABLES
+    if has_column(table, "shard_id") and table not in {rows.ShardRow, rows.OutcomeChangeRow}
 )
 """Tables whose rows belong to a shard: a commit of the shard replaces them all together."""
 
@@ -88,6 +94,8 @@ def upgrade(connection: duckdb.DuckDBPyConnection, location: CatalogLocation) ->
     with location.writing(), transaction(connection, location, f"upgrade the catalog to {SCHEMA_VERSION}"):
         if (_version(connection, location) or 0) < SCHEMA_VERSION:  # nobody was faster
             connection.execute(";\n".join(_upgrade_statements(connection)))
+            if version < _FIRST_WITH_OUTCOMES:
+                connection.execute(FILL_FROM_FACTS)
 
 
 def check_version(

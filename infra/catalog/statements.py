@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import duckdb
+    import polars as pl
 
     from infra.catalog.rows import Row
 
@@ -20,9 +21,13 @@ R = TypeVar("R", bound="Row")
 
 def insert(connection: duckdb.DuckDBPyConnection, row_type: type[Row], rows: Sequence[Row]) -> None:
     """Add the rows in bulk."""
-    if not rows:
-        return
-    connection.register("incoming", frame_of(row_type, rows))
+    if rows:
+        insert_frame(connection, row_type, frame_of(row_type, rows))
+
+
+def insert_frame(connection: duckdb.DuckDBPyConnection, row_type: type[Row], frame: pl.DataFrame) -> None:
+    """Add rows that are columns already: making these takes half of a large insert's time."""
+    connection.register("incoming", frame)
     try:
         connection.execute(f"INSERT INTO {row_type.TABLE} BY NAME FROM incoming")
     finally:

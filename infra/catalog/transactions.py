@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import duckdb
 
 from infra.catalog.complaints import translated
+from infra.catalog.merging import merge_if_due
 from infra.catalog.quoting import quoted
 from rstar_core.errors import CatalogAwayError, CatalogBusyError
 
@@ -46,8 +47,11 @@ def write(
     """
 
     def once() -> T:
-        with location.writing(), transaction(connection, location, message):
-            return work(connection)
+        with location.writing():
+            with transaction(connection, location, message):
+                result = work(connection)
+            merge_if_due(connection)
+            return result
 
     return patiently(once)
 

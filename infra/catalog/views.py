@@ -52,21 +52,10 @@ OUTCOMES = View(
     "outcomes",
     "Per round and training problem that a done shard tried: trajectories, correct ones, solved or not.",
     """
-    WITH done AS (
-        SELECT round_id, shard_id, problem_ids FROM shards
-        WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
-    ), tried AS (
-        SELECT DISTINCT round_id, unnest(problem_ids) AS problem_id FROM done
-    ), found AS (
-        SELECT round_id, problem_id, count(*) AS num_trajectories,
-            count(*) FILTER (WHERE correct) AS num_correct
-        FROM trajectories SEMI JOIN done USING (round_id, shard_id) GROUP BY ALL
-    )
-    SELECT round_id AS "round", problem_id, tier, source,
-        coalesce(num_trajectories, 0) AS num_trajectories, coalesce(num_correct, 0) AS num_correct,
-        coalesce(num_correct, 0) > 0 AS solved
-    FROM tried JOIN problems USING (problem_id) LEFT JOIN found USING (round_id, problem_id)
-    WHERE split = 'train'
+    SELECT round_id AS "round", problem_id, any_value(tier) AS tier, any_value(source) AS source,
+        sum(num_trajectories)::BIGINT AS num_trajectories, sum(num_correct)::BIGINT AS num_correct,
+        sum(num_correct) > 0 AS solved
+    FROM outcome_changes GROUP BY round_id, problem_id HAVING sum(tries) > 0
     """,
 )
 
@@ -75,9 +64,9 @@ COVERAGE = View(
     "Per round and tier (and all): training problems tried by done shards, how many got a correct trajectory"
     " in this round, and their share.",
     """
-    SELECT "round", coalesce(tier, 'all') AS tier, count(*) AS problems,
-        count(*) FILTER (WHERE solved) AS solved, count(*) FILTER (WHERE solved) / count(*) AS coverage
-    FROM outcomes GROUP BY GROUPING SETS (("round", tier), ("round"))
+    SELECT round_id AS "round", coalesce(tier, 'all') AS tier, sum(tried)::BIGINT AS problems,
+        sum(solved)::BIGINT AS solved, sum(solved) / sum(tried) AS coverage
+    FROM outcome_changes GROUP BY GROUPING SETS ((round_id, tier), (round_id)) HAVING sum(tried) > 0
     ORDER BY "round", list_position(['gsm', 'math', 'olympiad', 'other', 'all'], coalesce(tier, 'all'))
     """,
 )
@@ -86,9 +75,41 @@ COVERAGE_BY_SOURCE = View(
     "coverage_by_source",
     "Coverage per round and problem source.",
     """
-    SELECT "round", source, count(*) AS problems, count(*) FILTER (WHERE solved) AS solved,
-        count(*) FILTER (WHERE solved) / count(*) AS coverage
-    FROM outcomes GROUP BY "round", source ORDER BY "round", source
+    SELECT round_id AS "round", source, sum(tried)::BIGINT AS problems, sum(solved)::BIGINT AS solved,
+        sum(solved) / sum(tried) AS coverage
+    FROM outcome_changes GROUP BY round_id, source HAVING sum(tried) > 0 ORDER BY "round", source
+    """,
+)
+
+COVERAGE_CURVE = View(
+    "coverage_curve",
+    "Per round, tier (and all) and number of rollouts spent on a problem (1, 2, 4, 8, … and all that were):"
+    " training problems tried, how many had a correct trajectory by then, and their share. The trees of a"
+    " problem count one after the other.",
+    """
+    WITH done AS (
+        SELECT round_id, shard_id FROM shards WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
+    ), spent AS (
+        SELECT round_id, problem_id, tree_index, num_rollouts, coalesce(sum(num_rollouts) OVER (
+            PARTITION BY round_id, problem_id ORDER BY tree_index
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::BIGINT AS before
+        FROM trees SEMI JOIN done USING (round_id, shard_id)
+    ), solved AS (
+        SELECT round_id, problem_id, min(before + found_at_rollout) AS at_rollout
+        FROM (FROM trajectories SEMI JOIN done USING (round_id, shard_id) WHERE correct)
+        JOIN spent USING (round_id, problem_id, tree_index) GROUP BY round_id, problem_id
+    ), steps AS (
+        SELECT round_id, unnest([2**n FOR n IN range(40) IF 2**n < most] || [most])::BIGINT AS rollouts
+        FROM (SELECT round_id, max(before + num_rollouts) AS most FROM spent GROUP BY round_id)
+    )
+    SELECT o."round", coalesce(o.tier, 'all') AS tier, rollouts, count(*) AS problems,
+        count(*) FILTER (WHERE at_rollout <= rollouts) AS solved,
+        count(*) FILTER (WHERE at_rollout <= rollouts) / count(*) AS coverage
+    FROM outcomes o LEFT JOIN solved s ON s.round_id = o."round" AND s.problem_id = o.problem_id
+    JOIN steps ON steps.round_id = o."round"
+    GROUP BY GROUPING SETS ((o."round", o.tier, rollouts), (o."round", rollouts))
+    ORDER BY o."round", list_position(['gsm', 'math', 'olympiad', 'other', 'all'], coalesce(o.tier, 'all')),
+        rollouts
     """,
 )
 
@@ -245,6 +266,7 @@ VIEWS = (
     OUTCOMES,
     COVERAGE,
     COVERAGE_BY_SOURCE,
+    COVERAGE_CURVE,
     UNSOLVED,
     SUSPECTS,
     COVERAGE_CHANGES,

@@ -104,7 +104,7 @@ def test_every_column_and_view_says_what_it_means(reader):
         for column in columns_of(table):
             assert commented[table.TABLE, column.name] == column.comment
     views = reader.sql("SELECT view_name, comment FROM duckdb_views() WHERE database_name = 'lake'")[1]
-    assert len(views) == 12
+    assert len(views) == 13
     assert all(comment for _, comment in views)
 
 

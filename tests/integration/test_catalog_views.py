@@ -94,7 +94,7 @@ def test_coverage_by_source_of_one_round(catalog):
         {"round": 1, "source": "source-m", "problems": 2, "solved": 1, "coverage": 0.5},
         {"round": 1, "source": "source-o", "problems": 1, "solved": 0, "coverage": 0.0},
     ]
-    with pytest.raises(CatalogError, match="by tier or source, not by 'colour'"):
+    with pytest.raises(CatalogError, match="by tier, source, rollouts, not by 'colour'"):
         catalog.coverage(by="colour")
 
 
