@@ -87,7 +87,11 @@ def _maintain(
 def _write_checksums(
     connection: duckdb.DuckDBPyConnection, location: CatalogLocation, names: set[str]
 ) -> None:
-    """Checksums of the files that have none yet; a data file never changes, so each is read once."""
+    """Checksums of the files that have none yet; a data file never changes, so each is read once.
+
+    Not of the table of checksums itself: writing them would make another file each time.
+    """
+    names = {name for name in names if not name.startswith(f"main/{DataFileRow.TABLE}/")}
     known = {row.name for row in select(connection, DataFileRow)}
     fresh = [DataFileRow(name, location.files.digest(name)) for name in sorted(names - known)]
     gone = sorted(known - names)

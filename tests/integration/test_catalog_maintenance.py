@@ -109,5 +109,6 @@ def test_maintenance_keeps_what_has_a_name_or_trained_a_model_and_loses_no_row(c
             assert len(then.fetch(TreeRow, "round_id = 1")) == len(NAMES)
     with pytest.raises(CatalogError, match="no version 1 here"):
         catalog.snapshot_of("1")
-    maintain(catalog, keep_days=0)  # forgets the versions that the first one made
+    for _ in range(2):
+        maintain(catalog, keep_days=0)  # forgets the versions that the one before made
     assert maintain(catalog, keep_days=0).expired == 0
