@@ -6,7 +6,9 @@ file and is never part of an address.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -28,6 +30,7 @@ SCHEMES = ("postgresql://", "postgres://")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 # A claim is held for days by a connection on which nothing is said.
 _OPTIONS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}
+_TRIES, _TRY_SECONDS = 10, 0.1
 _REFUSALS = (
     "authentication failed",
     "no password supplied",
@@ -143,10 +146,18 @@ class PostgresMetadata(Metadata):
         """Be the only one who does this work, as long as the connection lives."""
         key = self._key(work)
         with self._connected(myself()) as connection:
-            (mine,) = connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() or (False,)
-            if not mine:
-                raise claimed(root, work, _holder(connection, key))
-            yield
+            for attempt in range(_TRIES):
+                (mine,) = connection.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() or (False,)
+                if mine:
+                    break
+                if attempt == _TRIES - 1:
+                    raise claimed(root, work, _holder(connection, key))
+                time.sleep(_TRY_SECONDS)  # the server may not have noticed yet that a process was killed
+            try:
+                yield
+            finally:
+                with contextlib.suppress(psycopg.Error):  # an ended connection has given it back
+                    connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
     def _key(self, work: str) -> int:
         """Advisory locks have numbers; they are the database's, so the schema is part of it."""
