@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,7 @@ def write_campaign(folder: Path, scale: float) -> dict[str, float]:
     for round_id in SOLVED_PERCENT:
         started = time.perf_counter()
         _plan(folder, round_id, num_problems)
-        with ProcessPoolExecutor(NUM_WRITERS) as pool:
+        with ProcessPoolExecutor(NUM_WRITERS, multiprocessing.get_context("spawn")) as pool:
             parts = [
                 pool.submit(write_round, folder, round_id, num_problems, writer, NUM_WRITERS)
                 for writer in range(NUM_WRITERS)

@@ -1,7 +1,8 @@
 """A campaign of the paper's size, written shard by shard the way a search writes it.
 
 The trees are really grown, by the real search from a table of replies, a few hundred of each kind; then each
-problem of each round gets one of them under its own id. Which problems a round solves follows the paper's Table 2.
+problem of each round gets one of them under its own id. Which problems a round solves follows Table 2 of the
+paper.
 """
 
 from __future__ import annotations

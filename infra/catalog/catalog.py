@@ -13,7 +13,7 @@ from infra.catalog.columns import frame_of
 from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.location import CatalogLocation
-from infra.catalog.outcomes import add_shard, counts, withdraw_problems, withdraw_shard
+from infra.catalog.outcomes import append, found_by, withdraw_problems, withdraw_shard
 from infra.catalog.places import locate
 from infra.catalog.reader import DECISIONS, NEWEST_SNAPSHOT, CatalogReader
 from infra.catalog.round_rows import LineageRow, StageRow
@@ -29,7 +29,7 @@ from infra.catalog.rows import (
 )
 from infra.catalog.schema import SHARD_TABLES, check_version, has_column, open_or_create, upgrade
 from infra.catalog.statements import delete, insert, insert_frame, select
-from infra.catalog.transactions import patiently, write
+from infra.catalog.transactions import patiently, read, write
 from rstar_core.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -156,10 +156,10 @@ class Catalog(CatalogReader):
         """
 
         def work(connection: duckdb.DuckDBPyConnection) -> ShardRow:
-            known = _withdraw_if_done(connection, shard)
+            attempt, _ = _withdraw_if_done(connection, shard)
             started = replace(
                 shard,
-                attempt=max((row.attempt for row in known), default=0) + 1,
+                attempt=attempt + 1,
                 status=ShardStatus.RUNNING,
                 started_at=datetime.now(UTC),
                 finished_at=None,
@@ -213,14 +213,14 @@ class Catalog(CatalogReader):
         groups: tuple[Sequence[Any], ...] = (trees, nodes, trajectories, evaluations, drops)
         _check_owner((row for group in groups for row in group), shard)
 
+        changes = read(self.location, lambda: found_by(self._connection, shard, trajectories))
         frames = [(type(group[0]), frame_of(type(group[0]), group)) for group in groups if group]
 
         def work(connection: duckdb.DuckDBPyConnection) -> None:
             _forget(connection, shard, supersedes)
             for row_type, frame in frames:
                 insert_frame(connection, row_type, frame)
-            if counts(shard):
-                add_shard(connection, shard, trajectories)
+            append(connection, *_key(shard), changes)
             _replace_shard(connection, done)
             if follow_up is not None:
                 _replace_shard(connection, follow_up)
@@ -292,18 +292,20 @@ def _check_owner(rows: Iterable[Any], shard: ShardRow) -> None:
             )
 
 
-def _withdraw_if_done(connection: duckdb.DuckDBPyConnection, shard: ShardRow) -> list[ShardRow]:
-    """Only a done shard counts; returns the row that the catalog had of it."""
-    known = select(connection, ShardRow, "round_id = ? AND shard_id = ?", _key(shard))
-    if any(row.status == ShardStatus.DONE for row in known):
+def _withdraw_if_done(connection: duckdb.DuckDBPyConnection, shard: ShardRow) -> tuple[int, str]:
+    """Only a done shard counts; returns the attempts and the status that the catalog had of it."""
+    query = "SELECT attempt, status FROM shards WHERE round_id = ? AND shard_id = ?"
+    known = connection.execute(query, _key(shard)).fetchall()
+    attempt, status = known[0] if known else (0, ShardStatus.PENDING)
+    if status == ShardStatus.DONE:
         withdraw_shard(connection, shard)
-    return known
+    return int(attempt), str(status)
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, shard: ShardRow, supersedes: Sequence[str]) -> None:
     """Remove what earlier commits of the shard left, and what others found of the problems it supersedes."""
-    known = _withdraw_if_done(connection, shard)
-    if _may_have_rows(known):
+    attempt, status = _withdraw_if_done(connection, shard)
+    if _may_have_rows(attempt, status):
         for table in SHARD_TABLES:
             delete(connection, table, {"round_id": shard.round_id, "shard_id": shard.shard_id})
     if supersedes:
@@ -312,14 +314,13 @@ def _forget(connection: duckdb.DuckDBPyConnection, shard: ShardRow, supersedes: 
             delete(connection, table, {"round_id": shard.round_id, "problem_id": list(supersedes)})
 
 
-def _may_have_rows(known: list[ShardRow]) -> bool:
+def _may_have_rows(attempt: int, status: str) -> bool:
     """Whether an earlier commit can have left rows of this shard.
 
     Only `commit_shard` writes such rows, it marks the shard done, and whatever comes after it leaves a trace:
     a failure, or a second attempt. So the usual first commit need not search five tables (0.1 s of CPU).
     """
-    first = (ShardStatus.PENDING, ShardStatus.RUNNING)
-    return any(row.status not in first or row.attempt > 1 for row in known)
+    return attempt > 1 or status not in {ShardStatus.PENDING, ShardStatus.RUNNING}
 
 
 def _replace_shard(connection: duckdb.DuckDBPyConnection, shard: ShardRow) -> None:
