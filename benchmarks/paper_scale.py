@@ -56,8 +56,8 @@ def tier_of(number: int) -> str:
 
 
 def problem_id(number: int) -> str:
-    """16 digits that look like a content hash: neighbours have nothing in common."""
-    return f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}"
+    """16 digits spread like those of a content hash, in the order in which shards are cut."""
+    return f"{number * (2**64 // NUM_PROBLEMS):016x}"
 
 
 def is_solved(round_id: int, number: int, num_problems: int) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from infra.catalog.columns import frame_of
+from infra.catalog.columns import table_of
 from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.location import CatalogLocation
@@ -28,7 +28,7 @@ from infra.catalog.rows import (
     TreeRow,
 )
 from infra.catalog.schema import SHARD_TABLES, check_version, has_column, open_or_create, upgrade
-from infra.catalog.statements import delete, insert, insert_frame, select
+from infra.catalog.statements import delete, insert, insert_table, select
 from infra.catalog.transactions import patiently, read, write
 from rstar_core.errors import CatalogError
 
@@ -85,7 +85,10 @@ class Catalog(CatalogReader):
         Running it again adds nothing, and a problem keeps the split it first had.
         """
         now = datetime.now(UTC)
-        rows = {problem.problem_id: _problem_row(problem, now) for problem in problems}
+        found = {problem.problem_id: _problem_row(problem, now) for problem in problems}
+        rows = dict(
+            sorted(found.items())
+        )  # a shard's problems are neighbours: a scan finds them in one place
 
         def work(connection: duckdb.DuckDBPyConnection) -> int:
             known = {record[0] for record in connection.execute("SELECT problem_id FROM problems").fetchall()}
@@ -213,13 +216,14 @@ class Catalog(CatalogReader):
         groups: tuple[Sequence[Any], ...] = (trees, nodes, trajectories, evaluations, drops)
         _check_owner((row for group in groups for row in group), shard)
 
-        changes = read(self.location, lambda: found_by(self._connection, shard, trajectories))
-        frames = [(type(group[0]), frame_of(type(group[0]), group)) for group in groups if group]
+        what = f"The catalog {self.location.root} could not be written"
+        changes = read(self.location, lambda: found_by(self._connection, shard, trajectories), what)
+        tables = [(type(group[0]), table_of(type(group[0]), group)) for group in groups if group]
 
         def work(connection: duckdb.DuckDBPyConnection) -> None:
             _forget(connection, shard, supersedes)
-            for row_type, frame in frames:
-                insert_frame(connection, row_type, frame)
+            for row_type, table in tables:
+                insert_table(connection, row_type, table)
             append(connection, *_key(shard), changes)
             _replace_shard(connection, done)
             if follow_up is not None:

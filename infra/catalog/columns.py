@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
+from operator import attrgetter
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-import polars as pl
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Row")
 
 _SCALARS: dict[Any, tuple[str, Any]] = {
-    int: ("BIGINT", pl.Int64()),
-    float: ("DOUBLE", pl.Float64()),
-    str: ("VARCHAR", pl.String()),
-    bool: ("BOOLEAN", pl.Boolean()),
-    datetime: ("TIMESTAMPTZ", pl.Datetime("us", "UTC")),
+    int: ("BIGINT", pa.int64()),
+    float: ("DOUBLE", pa.float64()),
+    str: ("VARCHAR", pa.string()),
+    bool: ("BOOLEAN", pa.bool_()),
+    datetime: ("TIMESTAMPTZ", pa.timestamp("us", "UTC")),
 }
 
 
@@ -36,7 +38,7 @@ class Column:
     Attributes:
         name: Column name, also the dataclass field's.
         sql_type: DuckDB type.
-        polars_type: The same type for the Arrow frame.
+        arrow_type: The same type in Arrow.
         nullable: Whether None is allowed.
         comment: Meaning and unit.
         is_list: A LIST in the table, a tuple in the row.
@@ -45,22 +47,18 @@ class Column:
 
     name: str
     sql_type: str
-    polars_type: Any
+    arrow_type: Any
     nullable: bool
     comment: str
     is_list: bool
     is_json: bool
 
-    def encode(self, value: Any) -> Any:  # noqa: ANN401 — any column's value
-        """The value as the Arrow frame wants it."""
-        if value is None:
-            return None
+    def array(self, rows: Sequence[Row]) -> pa.Array:
+        """The column of these rows; Arrow reads a tuple as a list and a StrEnum as its text."""
+        values: Iterable[Any] = map(attrgetter(self.name), rows)
         if self.is_json:
-            return json.dumps(value, sort_keys=True, ensure_ascii=False)
-        if self.is_list:
-            return list(value)
-        # A StrEnum is a str to Python but an Enum to polars.
-        return str(value) if self.sql_type == "VARCHAR" else value
+            values = map(_json, values)
+        return pa.array(list(values), type=self.arrow_type)
 
     def decode(self, value: Any) -> Any:  # noqa: ANN401 — any column's value
         """The value as the row wants it."""
@@ -80,26 +78,34 @@ def _column(name: str, hint: Any) -> Column:  # noqa: ANN401 — a type hint has
         kind = next(part for part in get_args(kind) if part is not type(None))
     origin = get_origin(kind)
     if origin is tuple:
-        sql_type, polars_type = _SCALARS[get_args(kind)[0]]
-        return Column(name, f"{sql_type}[]", pl.List(polars_type), nullable, comment, True, False)
+        sql_type, arrow_type = _SCALARS[get_args(kind)[0]]
+        return Column(name, f"{sql_type}[]", pa.list_(arrow_type), nullable, comment, True, False)
     if origin is dict:
-        return Column(name, "JSON", pl.String(), nullable, comment, False, True)
-    sql_type, polars_type = _SCALARS[kind]
-    return Column(name, sql_type, polars_type, nullable, comment, False, False)
+        return Column(name, "JSON", pa.string(), nullable, comment, False, True)
+    sql_type, arrow_type = _SCALARS[kind]
+    return Column(name, sql_type, arrow_type, nullable, comment, False, False)
 
 
 def columns_of(row_type: type[Row]) -> tuple[Column, ...]:
     """Columns of a row type in table order."""
+    columns: tuple[Column, ...] = _columns_of(row_type)  # type: ignore[arg-type]  # types are hashable
+    return columns
+
+
+@cache
+def _columns_of(row_type: type[Row]) -> tuple[Column, ...]:
     hints = get_type_hints(row_type, include_extras=True)
     return tuple(_column(field.name, hints[field.name]) for field in fields(row_type))
 
 
-def frame_of(row_type: type[R], rows: Iterable[R]) -> pl.DataFrame:
-    """The rows as one typed frame, so that DuckDB reads them in bulk through Arrow."""
-    kept = list(rows)
+def table_of(row_type: type[R], rows: Sequence[R]) -> pa.Table:
+    """The rows as one Arrow table, which DuckDB reads in bulk."""
     columns = columns_of(row_type)
-    data = {column.name: [column.encode(getattr(row, column.name)) for row in kept] for column in columns}
-    return pl.DataFrame(data, schema={column.name: column.polars_type for column in columns})
+    return pa.table({column.name: column.array(rows) for column in columns})
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def rows_of(row_type: type[R], records: Sequence[tuple[Any, ...]]) -> list[R]:

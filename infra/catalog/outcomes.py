@@ -32,7 +32,8 @@ _APPEND = f"""
             unnest(?::BIGINT[]) AS num_trajectories, unnest(?::BIGINT[]) AS num_correct
     ), old AS (
         SELECT problem_id, sum(tries)::BIGINT AS tries, sum(num_correct)::BIGINT AS num_correct
-        FROM {_TABLE} WHERE round_id = ? AND problem_id IN (SELECT problem_id FROM new) GROUP BY problem_id
+        FROM {_TABLE} WHERE round_id = ? AND problem_id BETWEEN ? AND ?
+            AND problem_id IN (SELECT problem_id FROM new) GROUP BY problem_id
     )
     SELECT ? AS round_id, ? AS shard_id, new.* EXCLUDE (tries, num_correct), new.tries, new.num_correct,
         (coalesce(old.tries, 0) + new.tries > 0)::BIGINT - (coalesce(old.tries, 0) > 0)::BIGINT AS tried,
@@ -77,8 +78,10 @@ def found_by(
         right[row.problem_id] += row.correct
     query = """
         SELECT problem_id, tier, source FROM problems
-        WHERE split = 'train' AND problem_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY problem_id"""
-    known = connection.execute(query, (list(shard.problem_ids),)).fetchall()
+        WHERE split = 'train' AND problem_id BETWEEN ? AND ?
+            AND problem_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY problem_id"""
+    ids = shard.problem_ids or ("",)
+    known = connection.execute(query, (min(ids), max(ids), list(ids))).fetchall()
     return [(each, tier, source, 1, found[each], right[each]) for each, tier, source in known]
 
 
@@ -115,4 +118,5 @@ def append(
     """Write the changes of a shard down."""
     if changes:
         columns = [list(column) for column in zip(*changes, strict=True)]
-        connection.execute(_APPEND, (*columns, round_id, round_id, shard_id))
+        between = (min(columns[0]), max(columns[0]))  # neighbours: most files need not be opened
+        connection.execute(_APPEND, (*columns, round_id, *between, round_id, shard_id))

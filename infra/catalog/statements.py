@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infra.catalog.columns import columns_of, frame_of, rows_of
+from infra.catalog.columns import columns_of, rows_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import duckdb
-    import polars as pl
+    import pyarrow as pa
 
     from infra.catalog.rows import Row
 
@@ -22,12 +22,12 @@ R = TypeVar("R", bound="Row")
 def insert(connection: duckdb.DuckDBPyConnection, row_type: type[Row], rows: Sequence[Row]) -> None:
     """Add the rows in bulk."""
     if rows:
-        insert_frame(connection, row_type, frame_of(row_type, rows))
+        insert_table(connection, row_type, table_of(row_type, rows))
 
 
-def insert_frame(connection: duckdb.DuckDBPyConnection, row_type: type[Row], frame: pl.DataFrame) -> None:
+def insert_table(connection: duckdb.DuckDBPyConnection, row_type: type[Row], table: pa.Table) -> None:
     """Add rows that are columns already: making these takes half of a large insert's time."""
-    connection.register("incoming", frame)
+    connection.register("incoming", table)
     try:
         connection.execute(f"INSERT INTO {row_type.TABLE} BY NAME FROM incoming")
     finally:

@@ -23,7 +23,7 @@ def search(catalog, round_id, solved, *, tokens=100):
     name = f"search-{round_id}"
     shard = ShardRow(round_id, name, "search", 1, "running", len(NAMES), NAMES)
     trees = [
-        TreeRow(round_id, name, each, 0, 1, 4, 9, each in solved, 2, each in solved, tokens, 8, 0, 2.0)
+        TreeRow(round_id, name, each, 0, 1, 4, 9, int(each in solved), 2, each in solved, tokens, 8, 0, 2.0)
         for each in NAMES
     ]
     paths = [

@@ -43,7 +43,7 @@ def write_in_two_threads(root, *names):
 
 
 def stop_in_the_middle_of_a_commit(root, shard_id):
-    insert, seen = infra.catalog.catalog.insert_frame, []
+    insert, seen = infra.catalog.catalog.insert_table, []
 
     def insert_slowly(connection, table, new):
         insert(connection, table, new)
@@ -53,7 +53,7 @@ def stop_in_the_middle_of_a_commit(root, shard_id):
             time.sleep(60)
 
     with Catalog.open(root) as catalog:
-        infra.catalog.catalog.insert_frame = insert_slowly
+        infra.catalog.catalog.insert_table = insert_slowly
         shard, trees, nodes = rows(shard_id, "new")
         catalog.commit_shard(shard, trees=trees, nodes=nodes)
 
