@@ -220,17 +220,18 @@ class Catalog(CatalogReader):
         changes = read(self.location, lambda: found_by(self._connection, shard, trajectories), what)
         tables = [(type(group[0]), table_of(type(group[0]), group)) for group in groups if group]
 
-        def work(connection: duckdb.DuckDBPyConnection) -> None:
-            _forget(connection, shard, supersedes)
+        def work(connection: duckdb.DuckDBPyConnection) -> ShardRow:
+            attempt = _forget(connection, shard, supersedes)
             for row_type, table in tables:
                 insert_table(connection, row_type, table)
             append(connection, *_key(shard), changes)
-            _replace_shard(connection, done)
+            finished = replace(done, attempt=max(attempt, done.attempt))  # somebody may have started it again
+            _replace_shard(connection, finished)
             if follow_up is not None:
                 _replace_shard(connection, follow_up)
+            return finished
 
-        self._write(f"round {shard.round_id}: commit shard {shard.shard_id}", work)
-        return done
+        return self._write(f"round {shard.round_id}: commit shard {shard.shard_id}", work)
 
     def replace_round(
         self, row_type: type[R], round_id: int | None, rows: Sequence[R], **match: str | int | None
@@ -306,8 +307,11 @@ def _withdraw_if_done(connection: duckdb.DuckDBPyConnection, shard: ShardRow) ->
     return int(attempt), str(status)
 
 
-def _forget(connection: duckdb.DuckDBPyConnection, shard: ShardRow, supersedes: Sequence[str]) -> None:
-    """Remove what earlier commits of the shard left, and what others found of the problems it supersedes."""
+def _forget(connection: duckdb.DuckDBPyConnection, shard: ShardRow, supersedes: Sequence[str]) -> int:
+    """Remove what earlier commits of the shard left, and what others found of the problems it supersedes.
+
+    Returns the attempts of the shard so far.
+    """
     attempt, status = _withdraw_if_done(connection, shard)
     if _may_have_rows(attempt, status):
         for table in SHARD_TABLES:
@@ -316,6 +320,7 @@ def _forget(connection: duckdb.DuckDBPyConnection, shard: ShardRow, supersedes: 
         withdraw_problems(connection, shard.round_id, supersedes)
         for table in (TreeRow, NodeRow, TrajectoryRow, DropRow):
             delete(connection, table, {"round_id": shard.round_id, "problem_id": list(supersedes)})
+    return attempt
 
 
 def _may_have_rows(attempt: int, status: str) -> bool:
