@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flows.tables import print_table
 from infra.catalog.catalog import Catalog
 from infra.catalog.history import difference, lineage
+from infra.catalog.questions import change
 from infra.models.resolve import list_models
 from rstar_core.errors import CatalogError
 
@@ -43,6 +44,17 @@ def print_sql(campaign: str, query: str, *, at: str | None = None, form: Form = 
     with open_at(campaign, at) as catalog:
         columns, records = catalog.sql(query)
     _print_rows([dict(zip(columns, record, strict=True)) for record in records], columns, form=form)
+
+
+def change_by_sql(campaign: str, statements: str) -> None:
+    """Run statements that change the catalog, all of them or none.
+
+    Raises:
+        CatalogError: There is no catalog, or a statement is wrong.
+    """
+    with Catalog.open(campaign) as catalog:
+        count = change(catalog.connection, catalog.location, statements)
+    print(f"{count} rows changed")
 
 
 def open_at(campaign: str, at: str | None) -> Catalog:

@@ -25,6 +25,15 @@ def check_catalog(
     raise typer.Exit(print_differences(campaign, checksums=checksums, as_json=as_json))
 
 
+@catalog_app.command("shell")
+def shell(campaign: Campaign = DEMO_CAMPAIGN) -> None:
+    """The catalog in DuckDB's own shell, for reading; SQL may be piped in."""
+    from infra.catalog.places import locate  # noqa: PLC0415 - kept off the path of --help
+    from infra.catalog.shell import open_shell  # noqa: PLC0415 - as above
+
+    raise typer.Exit(open_shell(locate(campaign)))
+
+
 @catalog_app.command("maintain")
 def maintain_catalog(
     campaign: Campaign = DEMO_CAMPAIGN,

@@ -105,12 +105,18 @@ def sql(
     query: Annotated[str, typer.Argument(help="SQL over the catalog, for example 'from coverage'.")],
     campaign: Campaign = DEMO_CAMPAIGN,
     at: AtVersion = None,
+    allow_write: Annotated[
+        bool, typer.Option("--allow-write", help="Run statements that change it, all of them or none.")
+    ] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Ask the catalog anything; reading only."""
-    from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
+    """Ask the catalog anything; it changes nothing and reads no other file unless you allow it."""
+    from flows.asking import change_by_sql, print_sql  # noqa: PLC0415 - see the module's docstring
 
+    if allow_write:
+        change_by_sql(campaign, query)
+        return
     print_sql(campaign, query, at=at, form=form_of(as_json, as_csv))
 
 

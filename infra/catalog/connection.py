@@ -43,14 +43,8 @@ def connect(
         # DuckLake's metadata queries are tiny: one thread halves the CPU time of a commit (29 to 15 ms).
         connection.execute("SET threads = 1")
     try:
-        for name in location.extensions():
-            connection.execute(f"LOAD {quoted(_extension_file(name))}")
-        _tell_credentials(connection, location)
-        connection.execute("SET TimeZone = 'UTC'")
-        # DuckLake would repeat only its own commit after a conflict; whole transactions are repeated instead
-        # (infra.catalog.transactions), because what they read may have changed.
-        connection.execute("SET ducklake_max_retry_count = 0")
-        connection.execute(location.attach_statement(read_only=read_only, create=create, at=at))
+        for statement in opening_statements(location, read_only=read_only, create=create, at=at):
+            _execute(connection, location, statement)
         connection.execute("USE lake")
         if read_only:
             connection.execute(f"SET allowed_directories = [{quoted(location.data_path)}]")
@@ -65,18 +59,37 @@ def connect(
     return connection
 
 
-def _tell_credentials(connection: duckdb.DuckDBPyConnection, location: CatalogLocation) -> None:
-    """Make the object store's credentials known to this connection; no error may show them."""
-    statement = location.files.secret_statement()
-    if statement is None:
-        return
-    # The store's own "try later" answers are repeated below DuckDB's file system.
-    connection.execute("SET http_retries = 6")
-    connection.execute("SET http_retry_wait_ms = 200")
-    connection.execute("SET http_retry_backoff = 2")
+def opening_statements(
+    location: CatalogLocation, *, read_only: bool, create: bool = False, at: int | None = None
+) -> list[str]:
+    """The SQL that attaches the catalog as `lake` to a DuckDB; it may hold credentials.
+
+    Raises:
+        CatalogError: An extension or the credentials are missing.
+    """
+    statements = [f"LOAD {quoted(_extension_file(name))}" for name in location.extensions()]
+    secret = location.files.secret_statement()
+    if secret is not None:
+        # The store's own "try later" answers are repeated below DuckDB's file system.
+        retries = ("http_retries = 6", "http_retry_wait_ms = 200", "http_retry_backoff = 2")
+        statements += [*(f"SET {setting}" for setting in retries), secret]
+    return [
+        *statements,
+        "SET TimeZone = 'UTC'",
+        # DuckLake would repeat only its own commit after a conflict; whole transactions are repeated instead
+        # (infra.catalog.transactions), because what they read may have changed.
+        "SET ducklake_max_retry_count = 0",
+        location.attach_statement(read_only=read_only, create=create, at=at),
+    ]
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, location: CatalogLocation, statement: str) -> None:
+    """Run one of them; no error may show the credentials."""
     try:
         connection.execute(statement)
     except duckdb.Error:
+        if not statement.startswith("CREATE OR REPLACE SECRET"):
+            raise
         raise CatalogError(
             f"DuckDB does not take the credentials or the address of the store {location.data_path}; "
             f"look at the AWS_… variables."

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import duckdb
-
-from infra.catalog.complaints import translated
 from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
+from infra.catalog.questions import answer
 from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow, TreeRow
 from infra.catalog.statements import ask, select
 from infra.catalog.transactions import read
@@ -19,6 +17,8 @@ from rstar_core.types import Problem, Split, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import duckdb
 
     from infra.catalog.location import CatalogLocation
 
@@ -196,18 +196,7 @@ class CatalogReader(Closing):
             connection = connect(self.location, read_only=True)
             with CatalogReader(self.location, connection, read_only=True) as reader:
                 return reader.sql(query)
-        try:
-            statements = self._connection.extract_statements(query)
-        except duckdb.Error as error:
-            raise translated(error, "The query cannot be understood") from error
-        # PIVOT is a CREATE of a temporary type before a SELECT; the connection refuses every other CREATE.
-        kinds = [statement.type for statement in statements]
-        select_type, create_type = duckdb.StatementType.SELECT, duckdb.StatementType.CREATE
-        if not kinds or kinds[-1] != select_type or not {*kinds} <= {select_type, create_type}:
-            raise CatalogError(
-                "Only questions are allowed here: SELECT, FROM, WITH, PIVOT, DESCRIBE or SHOW."
-            )
-        return read(self.location, lambda: ask(self._connection, query), "The query cannot be answered")
+        return answer(self._connection, self.location, query)
 
     def _records(self, view: str, round_id: int | None) -> list[dict[str, Any]]:
         query, params = f"FROM {view}", () if round_id is None else (round_id,)
