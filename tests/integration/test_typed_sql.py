@@ -1,4 +1,4 @@
-"""What a person may type: honest questions, nothing that reaches beyond the catalog, writes only on request."""
+"""What a person may type: honest questions, nothing beyond the catalog, writes only on request."""
 
 import sqlite3
 import subprocess
