@@ -177,6 +177,28 @@ def export_data(
     print(f"{count} {what} of round {round_id} in {target}")
 
 
+def import_files(campaign: str, files: Sequence[Path], *, round_id: int, source: str, licence: str) -> None:
+    """Add released training data to a round, each file as a whole or not at all.
+
+    Raises:
+        SourceError: A file cannot be read; those before it are in the catalog.
+        CatalogError: The round has data of its own, or the catalog cannot be written.
+    """
+    from infra.imports import import_file  # noqa: PLC0415 - pyarrow loads only when it is needed
+
+    with Catalog.open(campaign, create="://" not in campaign) as catalog:
+        for path in files:
+            done = import_file(catalog, path, round_id, source, licence)
+            if done.known:
+                print(f"{path}: imported before, nothing to do")
+                continue
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(done.dropped.items()))
+            print(
+                f"{path}: {done.examples} examples, {done.pairs} pairs, {done.problems} new problems, "
+                f"{sum(done.dropped.values())} dropped{f' ({reasons})' if reasons else ''}"
+            )
+
+
 def print_differences(campaign: str, *, checksums: bool, as_json: bool) -> int:
     """Every way in which the catalog and its files disagree; the exit code, 1 if there is any.
 

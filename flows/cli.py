@@ -199,6 +199,20 @@ def export(
     export_data(campaign, what, round_id=round_id, form=form, folder=folder, at=at)
 
 
+@app.command("import")
+def import_data(
+    files: Annotated[list[Path], typer.Argument(help="Files of released rStar-Math training data.")],
+    round_id: Annotated[int, typer.Option("--round", help="Into this round, which has no data yet.", min=1)],
+    campaign: Campaign = DEMO_CAMPAIGN,
+    source: Annotated[str, typer.Option(help="Name of the source.")] = "released",
+    licence: Annotated[str, typer.Option(help="Licence of the source.")] = "unknown",
+) -> None:
+    """Released training data ({query, response} or {prompt, pos, neg}) into a round; again adds nothing."""
+    from flows.asking import import_files  # noqa: PLC0415 - see the module's docstring
+
+    import_files(campaign, files, round_id=round_id, source=source, licence=licence)
+
+
 @app.command()
 def tree(
     problem: Annotated[str, typer.Argument(help="Id of a problem, or a unique beginning of one.")],

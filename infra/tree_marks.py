@@ -82,8 +82,8 @@ def _sides(
     for each in trajectories(problem.problem_id, tree):
         mean_q = round(each.mean_q, _Q_DIGITS)
         for row in rows:
-            if row.final and (each.text, mean_q) == (row.positive, round(row.positive_q, _Q_DIGITS)):
+            if row.final and (each.text, mean_q) == (row.positive, round(row.positive_q or 0.0, _Q_DIGITS)):
                 positive.add(each.node_ids[-1])
-            if row.final and (each.text, mean_q) == (row.negative, round(row.negative_q, _Q_DIGITS)):
+            if row.final and (each.text, mean_q) == (row.negative, round(row.negative_q or 0.0, _Q_DIGITS)):
                 negative.add(each.node_ids[-1])
     return frozenset(positive), frozenset(negative)

@@ -25,6 +25,7 @@ class Split(StrEnum):
 
     TRAIN = "train"
     HELDOUT = "heldout"
+    IMPORTED = "imported"  # came with training data of others: neither searched nor evaluated
 
 
 @dataclass(frozen=True, slots=True)

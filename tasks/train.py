@@ -23,7 +23,6 @@ from infra.training.launch import file_digest, run_training
 from infra.workspace import Workspace
 from rstar_core.budget import derive_seed
 from rstar_core.config import CampaignConfig
-from rstar_core.types import Split
 
 if TYPE_CHECKING:
     from infra.catalog.catalog import Catalog
@@ -75,7 +74,7 @@ def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
         )
         if not rows or ppm is None or policy is None:
             return None
-        questions = {each.problem_id: each.question for each in catalog.problems(Split.TRAIN)}
+        questions = {each.problem_id: each.question for each in catalog.problems()}
     job = PpmJob(
         base_model=Path(policy.location),
         dataset=write_pairs(workspace.dataset(round_id, "pairs"), rows, questions),

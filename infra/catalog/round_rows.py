@@ -18,8 +18,12 @@ class StepPairRow(Row):
     prefix: Annotated[str, "Text of the shared steps; empty where whole trajectories are compared."]
     positive: Annotated[str, "Text of the better side."]
     negative: Annotated[str, "Text of the worse side."]
-    positive_q: Annotated[float, "Q of the better side in [-1, 1] (mean Q for whole trajectories)."]
-    negative_q: Annotated[float, "Q of the worse side in [-1, 1] (mean Q for whole trajectories)."]
+    positive_q: Annotated[
+        float | None, "Q of the better side in [-1, 1] (mean Q for whole trajectories); null if imported."
+    ]
+    negative_q: Annotated[
+        float | None, "Q of the worse side in [-1, 1] (mean Q for whole trajectories); null if imported."
+    ]
     depth: Annotated[int, "Depth of the compared step; 1 is the first."]
     final: Annotated[bool, "Whole trajectories are compared (the relaxed rule of the answer step)."]
     weight: Annotated[float, "1 / (positives × negatives) of the group."]
@@ -35,8 +39,8 @@ class SftExampleRow(Row):
     rank: Annotated[int, "Place among the problem's correct trajectories by mean Q; 1 is the best."]
     question: Annotated[str, "The question as the policy sees it."]
     step_texts: Annotated[tuple[str, ...], "Text of each step, tags included."]
-    mean_q: Annotated[float, "Mean Q over the steps, in [-1, 1]."]
-    tree_index: Annotated[int, "Which tree of the problem it came from."]
+    mean_q: Annotated[float | None, "Mean Q over the steps, in [-1, 1]; null if imported."]
+    tree_index: Annotated[int | None, "Which tree of the problem it came from; null if imported."]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,11 +46,11 @@ class ProblemRow(Row):
     TABLE: ClassVar[str] = "problems"
     problem_id: Annotated[str, "Content hash of the normalised question and answer, 16 hex digits."]
     question: Annotated[str, "The question as the policy sees it."]
-    answer: Annotated[str, "Reference answer; never empty."]
+    answer: Annotated[str, "Reference answer; empty only for imported problems that came without."]
     tier: Annotated[str, "Difficulty class: gsm, math, olympiad or other."]
     source: Annotated[str, "Where it came from, for example builtin/chain_sum or gsm8k."]
     licence: Annotated[str, "Licence of the source; unknown if the source does not say."]
-    split: Annotated[str, "train or heldout."]
+    split: Annotated[str, "train, heldout or imported (came with training data of others)."]
     synthetic: Annotated[bool, "Written by a language model, so the reference may be wrong."]
     added_at: Annotated[datetime, "When it was ingested, UTC."]
 

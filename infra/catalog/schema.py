@@ -155,9 +155,12 @@ def _schema_statements() -> list[str]:
 def _upgrade_statements(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """What the tables of an older version lack, and the views anew."""
     known: dict[str, set[str]] = {}
-    query = "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake'"
-    for table, column in connection.execute(query).fetchall():
+    strict: set[tuple[str, str]] = set()
+    query = "SELECT table_name, column_name, is_nullable FROM duckdb_columns() WHERE database_name = 'lake'"
+    for table, column, nullable in connection.execute(query).fetchall():
         known.setdefault(table, set()).add(column)
+        if not nullable:
+            strict.add((table, column))
     query = "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake'"
     statements = [f"DROP VIEW {name}" for (name,) in connection.execute(query).fetchall()]
     for table in TABLES:
@@ -169,6 +172,8 @@ def _upgrade_statements(connection: duckdb.DuckDBPyConnection) -> list[str]:
                 name = f"{table.TABLE}.{column.name}"
                 statements.append(f"ALTER TABLE {table.TABLE} ADD COLUMN {column.name} {column.sql_type}")
                 statements.append(f"COMMENT ON COLUMN {name} IS {quoted(column.comment)}")
+            elif column.nullable and (table.TABLE, column.name) in strict:
+                statements.append(f"ALTER TABLE {table.TABLE} ALTER COLUMN {column.name} DROP NOT NULL")
     statements += _view_statements()
     return [*statements, f"UPDATE {rows.SchemaRow.TABLE} SET version = {SCHEMA_VERSION}"]  # noqa: S608
 
