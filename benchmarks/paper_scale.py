@@ -36,7 +36,8 @@ SOLVED_PERCENT = {
 }
 TIERS = ("gsm", "math", "olympiad", "other")
 _POOL = 300
-_CONFIG = SearchConfig(num_candidates=4, num_rollouts=6, max_depth=4)
+_SHORT = SearchConfig(num_candidates=4, num_rollouts=6, max_depth=4)
+_LONG = SearchConfig(num_candidates=8, num_rollouts=17, max_depth=4)
 _RAN = Execution(ExecutionStatus.OK, "7\n", "", 0.0)
 _SILENT = Execution(ExecutionStatus.OK, "", "", 0.0)
 
@@ -63,7 +64,7 @@ def problem_id(number: int) -> str:
 def is_solved(round_id: int, number: int, num_problems: int) -> bool:
     """Whether the round solves it: the first problems of each tier are the easy ones."""
     rank = number // len(TIERS) * len(TIERS)
-    return rank < SOLVED_PERCENT[round_id][tier_of(number)] / 100 * num_problems
+    return rank < SOLVED_PERCENT[min(round_id, len(SOLVED_PERCENT))][tier_of(number)] / 100 * num_problems
 
 
 def problems(num_problems: int) -> Iterator[Problem]:
@@ -86,13 +87,13 @@ def shards(round_id: int, num_problems: int) -> list[ShardRow]:
     return found
 
 
-def write_shard(catalog: Catalog, shard: ShardRow, num_problems: int) -> float:
-    """Search, start and commit a shard; returns the seconds that the commit took."""
+def write_shard(catalog: Catalog, shard: ShardRow, num_problems: int, *, long: bool = False) -> float:
+    """Search, start and commit a shard, of longer trees if asked; returns the commit's seconds."""
     first = int(shard.shard_id.rpartition("-")[2]) * PROBLEMS_PER_SHARD
     trees, nodes, trajectories = [], [], []
     for offset, each in enumerate(shard.problem_ids):
         number = first + offset
-        pool = templates(solved=is_solved(shard.round_id, number, num_problems))
+        pool = templates(solved=is_solved(shard.round_id, number, num_problems), long=long)
         template = pool[(number * 31 + shard.round_id * 7) % len(pool)]
         head = (shard.round_id, shard.shard_id, each, 0)
         trees.append(TreeRow(*head, *template.tree))  # type: ignore[arg-type]
@@ -113,20 +114,20 @@ def write_round(folder: Path, round_id: int, num_problems: int, writer: int, num
 
 
 @cache
-def templates(*, solved: bool) -> tuple[Template, ...]:
-    """Trees with and trees without a correct trajectory."""
+def templates(*, solved: bool, long: bool) -> tuple[Template, ...]:
+    """Trees with or without a correct trajectory, of about 40 or about 150 nodes."""
     found, seed = [], 0
     while len(found) < _POOL:
         seed += 1
-        template = _template(seed, reference="2" if solved else "9")
+        template = _template(seed, "2" if solved else "9", _LONG if long else _SHORT)
         if bool(template.tree[5]) == solved:
             found.append(template)
     return tuple(found)
 
 
-def _template(seed: int, reference: str) -> Template:
-    job = TreeJob("", "", reference, 0, seed, _CONFIG)
-    searching = search("q", reference, _CONFIG, random.Random(seed))  # noqa: S311 - a recorded seed
+def _template(seed: int, reference: str, config: SearchConfig) -> Template:
+    job = TreeJob("", "", reference, 0, seed, config)
+    searching = search("q", reference, config, random.Random(seed))  # noqa: S311 - a recorded seed
     request = next(searching)
     chance = random.Random(-seed)  # noqa: S311 - a recorded seed
     while True:
@@ -145,7 +146,8 @@ def _template(seed: int, reference: str) -> Template:
 def _reply(request: Request, chance: random.Random) -> Reply:
     match request:
         case Propose():
-            return tuple(_completion(len(request.steps), chance.randrange(100)) for _ in range(4))
+            numbers = [chance.randrange(1000) for _ in range(request.num_candidates)]
+            return tuple(_completion(len(request.steps), number) for number in numbers)
         case Execute():
             return tuple(_RAN if "print" in code else _SILENT for code in request.candidates)
         case Grade():

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     _Work = Callable[[duckdb.DuckDBPyConnection], int]
 
+_MEMORY_LIMIT = "3GiB"
+"""DuckDB writes what is more to temporary files; the models of the process need the rest of the memory."""
+
 _FOUND = """
     found AS (
         FROM trajectories SEMI JOIN (
@@ -174,9 +177,11 @@ def _num_changed(connection: duckdb.DuckDBPyConnection, query: str, given: dict[
 
 
 def _on_all_cores(catalog: CatalogReader, message: str, work: _Work) -> int:
-    """A commit is tiny and faster on one thread; these are not."""
+    """A commit is tiny and faster on one thread; these are not, and may sort more than fits into memory."""
     catalog.connection.execute("RESET threads")
+    catalog.connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
     try:
         return write(catalog.connection, catalog.location, message, work)
     finally:
+        catalog.connection.execute("RESET memory_limit")
         catalog.connection.execute("SET threads = 1")
