@@ -79,10 +79,11 @@ def change(connection: duckdb.DuckDBPyConnection, location: CatalogLocation, que
 
 def _refuse_other_places(query: str) -> None:
     """Refuse what reaches beyond the catalog."""
-    tokens = duckdb.tokenize(query)
+    data = query.encode()  # the tokens' places are counted in bytes
+    places = [start for start, _ in duckdb.tokenize(query)]
     words = [
-        (query[start : tokens[index + 1][0]] if index + 1 < len(tokens) else query[start:]).strip()
-        for index, (start, _) in enumerate(tokens)
+        data[start:end].decode(errors="replace").strip()
+        for start, end in zip(places, [*places[1:], len(data)], strict=True)
     ]
     if _METADATA in query.lower() or 'u&"' in query.lower():
         raise CatalogError(

@@ -72,6 +72,8 @@ HOSTILE = [
     "SELECT * FROM SQLITE_SCAN('{folder}/other.sqlite', 'secrets')",
     "SELECT * FROM query('FROM sqlite' || '_scan(''{folder}/other.sqlite'', ''secrets'')')",
     "SELECT * FROM query_table('problems')",
+    "SELECT '€€€€€€€€€€€€€€€€€€€€€€€€€€', * FROM sqlite_scan('{folder}/other.sqlite', 'secrets')",
+    "/* €€€€€€€€€€€€€€€€€€€€€€€€€€ */ SELECT * FROM sqlite_scan('{folder}/other.sqlite', 'secrets')",
     "SELECT * FROM sqlite_query('{folder}/other.sqlite', 'SELECT 1')",
     "SELECT * FROM read_text('/etc/passwd')",
     "SELECT * FROM read_csv('{folder}/file.csv')",
