@@ -86,9 +86,8 @@ class Catalog(CatalogReader):
         """
         now = datetime.now(UTC)
         found = {problem.problem_id: _problem_row(problem, now) for problem in problems}
-        rows = dict(
-            sorted(found.items())
-        )  # a shard's problems are neighbours: a scan finds them in one place
+        # In order, for a shard's problems are neighbours: a scan then finds them in one place.
+        rows = dict(sorted(found.items()))
 
         def work(connection: duckdb.DuckDBPyConnection) -> int:
             known = {record[0] for record in connection.execute("SELECT problem_id FROM problems").fetchall()}

@@ -10,8 +10,8 @@ from infra.catalog.connection import connect
 from infra.catalog.history_rows import DataFileRow, VersionRow
 from infra.catalog.merging import merge_small_files
 from infra.catalog.round_rows import ModelRow
-from infra.catalog.statements import insert, select
-from infra.catalog.transactions import patiently, read, transaction
+from infra.catalog.statements import delete, insert
+from infra.catalog.transactions import patiently, read, write
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,7 +62,9 @@ def maintain(catalog: CatalogReader, *, keep_days: float) -> Maintained:
             finally:
                 connection.close()
 
-    return patiently(work)
+    done = patiently(work)
+    _write_checksums(catalog)
+    return done
 
 
 def _maintain(
@@ -80,25 +82,25 @@ def _maintain(
     connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
     connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
     left = location.files.sizes()
-    _write_checksums(connection, location, set(left))
     return Maintained(len(expired), len(present.keys() - left.keys()), len(left))
 
 
-def _write_checksums(
-    connection: duckdb.DuckDBPyConnection, location: CatalogLocation, names: set[str]
-) -> None:
+def _write_checksums(catalog: CatalogReader) -> None:
     """Checksums of the files that have none yet; a data file never changes, so each is read once.
 
-    Not of the table of checksums itself: writing them would make another file each time.
+    Others may write meanwhile: the first time it takes as long as reading all the data. The table of
+    checksums itself is left out, for writing them would make another file each time.
     """
-    names = {name for name in names if not name.startswith(f"main/{DataFileRow.TABLE}/")}
-    known = {row.name for row in select(connection, DataFileRow)}
-    fresh = [DataFileRow(name, location.files.digest(name)) for name in sorted(names - known)]
+    files = catalog.location.files
+    names = {name for name in files.sizes() if not name.startswith(f"main/{DataFileRow.TABLE}/")}
+    known = {row.name for row in catalog.fetch(DataFileRow)}
+    fresh = [DataFileRow(name, files.digest(name)) for name in sorted(names - known)]
     gone = sorted(known - names)
-    if fresh or gone:
-        with transaction(connection, location, f"checksums of {len(fresh)} files"):
-            connection.execute(
-                f"DELETE FROM {DataFileRow.TABLE} WHERE name IN (SELECT unnest(?::VARCHAR[]))",  # noqa: S608
-                (gone,),
-            )
-            insert(connection, DataFileRow, fresh)
+    if not fresh and not gone:
+        return
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        delete(connection, DataFileRow, {"name": gone})
+        insert(connection, DataFileRow, fresh)
+
+    write(catalog.connection, catalog.location, f"checksums of {len(fresh)} files", work)

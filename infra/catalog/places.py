@@ -14,6 +14,7 @@ from infra.artifacts import ArtifactStore
 from infra.catalog.data_files import DataFiles
 from infra.catalog.location import CatalogLocation
 from infra.catalog.metadata import SqliteMetadata
+from infra.catalog.transactions import patiently
 from rstar_core.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -111,7 +112,6 @@ def _place(root: str, folder: Path, metadata: str | None, data: str | None) -> C
 def _of_server(address: str) -> CatalogLocation:
     """A catalog by the address of its metadata, which knows where the files are."""
     from infra.catalog.postgres import PostgresMetadata  # noqa: PLC0415 - as above
-    from infra.catalog.transactions import patiently  # noqa: PLC0415 - it needs this module's callers
 
     metadata = PostgresMetadata.from_address(address)
     data = patiently(metadata.data_path)

@@ -26,7 +26,6 @@ from rstar_core.errors import CatalogAwayError, CatalogBusyError, CatalogError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCHEMES = ("postgresql://", "postgres://")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 # A claim is held for days by a connection on which nothing is said.
 _OPTIONS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6}

@@ -27,6 +27,12 @@ _REFUSED_CALL = re.compile(
 )
 _HARMLESS_CALL = re.compile(r"ducklake_(snapshots|table_changes|current_snapshot)|pg_typeof")
 _METADATA = "__ducklake_metadata"
+# A question may use whatever somebody else has put into the catalog.
+_LEFT_THERE = """
+    SELECT sql FROM duckdb_views() WHERE database_name = 'lake'
+    UNION ALL
+    SELECT macro_definition FROM duckdb_functions()
+    WHERE database_name = 'lake' AND macro_definition IS NOT NULL"""
 _ALLOWED = "Only questions are allowed here: SELECT, FROM, WITH, PIVOT, DESCRIBE or SHOW."
 
 
@@ -48,6 +54,9 @@ def answer(
     if not kinds or kinds[-1] != select_type or not {*kinds} <= {select_type, create_type}:
         raise CatalogError(f"{_ALLOWED} `rstar sql --allow-write` takes the others.")
     _refuse_other_places(query)
+    left_there = read(location, lambda: ask(connection, _LEFT_THERE), "The catalog cannot be read")[1]
+    for (definition,) in left_there:
+        _refuse_other_places(definition)
     return read(location, lambda: ask(connection, query), "The query cannot be answered")
 
 

@@ -1,5 +1,6 @@
 """What a person may type: honest questions, nothing beyond the catalog, writes only on request."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -152,3 +153,23 @@ def test_the_shell_answers_and_cannot_write(folder):
     assert "number" in done.stdout
     assert "42" in done.stdout
     assert "read-only" in done.stderr
+
+
+def test_a_view_or_macro_that_somebody_left_cannot_reach_further_than_a_question(folder, cli, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "small")
+    body = f"SELECT * FROM sqlite_scan('{folder}/other.sqlite', 'secrets')"  # noqa: S608 - a path of ours
+    for left, question in (
+        (f"CREATE VIEW innocent AS {body}", "FROM innocent"),
+        (f"CREATE MACRO harmless() AS TABLE {body}", "FROM harmless()"),
+    ):
+        cli.answer("sql", "-c", copy, "--allow-write", left)
+        assert "sqlite_scan reaches beyond the catalog" in cli.complaint("sql", "-c", copy, question)
+        kind, name = left.split()[1:3]
+        cli.answer(
+            "sql",
+            "-c",
+            copy,
+            "--allow-write",
+            f"DROP {kind} {'TABLE ' if kind == 'MACRO' else ''}{name.removesuffix('()')}",
+        )
+        assert cli.answer("sql", "-c", copy, "FROM coverage")
