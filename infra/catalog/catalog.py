@@ -69,7 +69,10 @@ class Catalog(CatalogReader):
             CatalogError: There is no catalog, it was made by newer code, or it cannot be opened.
         """
         location = root if isinstance(root, CatalogLocation) else locate(root)
-        connection = patiently(lambda: _connection(location, create=create, read_only=read_only, at=at))
+        connection = patiently(
+            lambda: _connection(location, create=create, read_only=read_only, at=at),
+            doubting=location.is_remote,
+        )
         try:
             if not read_only and at is None:
                 upgrade(connection, location)

@@ -27,6 +27,7 @@ _AWAY_MARKS = (
     'failed to execute query "commit"',
     'failed to execute query "begin',
     "failed to prepare copy",
+    "current transaction is aborted",  # by a failure that DuckLake kept to itself: ours end at their first
     "could not establish connection",
     "could not connect",
     "couldn't connect",

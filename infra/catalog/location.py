@@ -37,6 +37,11 @@ class CatalogLocation:
         return self.files.path
 
     @property
+    def is_remote(self) -> bool:
+        """Whether a server or a store that may go away is part of it."""
+        return self.metadata.IS_REMOTE or not self.files.is_local
+
+    @property
     def exists(self) -> bool:
         """Whether there is metadata (it may still be without tables).
 

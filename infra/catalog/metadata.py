@@ -29,6 +29,8 @@ class Metadata(ABC):
 
     EXTENSION: ClassVar[str]
     """DuckDB's extension that opens it."""
+    IS_REMOTE: ClassVar[bool]
+    """Whether it may go away and come back."""
 
     @property
     @abstractmethod
@@ -69,6 +71,7 @@ class SqliteMetadata(Metadata):
     """
 
     EXTENSION: ClassVar[str] = "sqlite_scanner"
+    IS_REMOTE: ClassVar[bool] = False
     folder: Path
 
     @property

@@ -49,6 +49,7 @@ class PostgresMetadata(Metadata):
     """
 
     EXTENSION: ClassVar[str] = "postgres_scanner"
+    IS_REMOTE: ClassVar[bool] = True
     address: str
     name: str
 

@@ -13,7 +13,7 @@ import duckdb
 from infra.catalog.complaints import translated
 from infra.catalog.merging import merge_if_due
 from infra.catalog.quoting import quoted
-from rstar_core.errors import CatalogAwayError, CatalogBusyError
+from rstar_core.errors import CatalogAwayError, CatalogBusyError, CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,7 @@ PATIENCE_SECONDS = 120.0
 
 _AUTHOR = "rstar"
 _MAX_WAIT_SECONDS = 3.0
+_MAX_DOUBTS = 3
 
 
 def write(
@@ -53,7 +54,7 @@ def write(
             merge_if_due(connection)
             return result
 
-    return patiently(once)
+    return patiently(once, doubting=location.is_remote)
 
 
 def read(location: CatalogLocation, work: Callable[[], T], what: str | None = None) -> T:
@@ -71,18 +72,30 @@ def read(location: CatalogLocation, work: Callable[[], T], what: str | None = No
         except duckdb.Error as error:
             raise translated(error, what or f"The catalog {location.root} could not be read") from error
 
-    return patiently(once)
+    return patiently(once, doubting=location.is_remote)
 
 
-def patiently(work: Callable[[], T]) -> T:
-    """Do it again, at growing intervals, as long as what is in the way may pass by itself."""
+def patiently(work: Callable[[], T], *, doubting: bool = False) -> T:
+    """Do it again, at growing intervals, as long as what is in the way may pass by itself.
+
+    Args:
+        work: May be done several times.
+        doubting: Believe an error of DuckDB that is not known as passing only when it comes again. When
+            PostgreSQL restarts in the middle of a query, whatever step came next fails, in any words.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
+    doubted: list[str] = []
     for attempt in itertools.count(1):
         try:
             return work()
         except (CatalogBusyError, CatalogAwayError):
             if time.monotonic() > deadline:
                 raise
+        except CatalogError as error:
+            known = not doubting or not isinstance(error.__cause__, duckdb.Error)
+            if known or str(error) in doubted or len(doubted) == _MAX_DOUBTS:
+                raise
+            doubted.append(str(error))
         time.sleep(_backoff_seconds(attempt))
     raise AssertionError("unreachable")
 

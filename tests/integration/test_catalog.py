@@ -22,7 +22,7 @@ from infra.catalog import (
     TreeRow,
 )
 from infra.catalog.columns import columns_of
-from infra.catalog.complaints import is_conflict
+from infra.catalog.complaints import is_away, is_conflict, translated
 from infra.catalog.schema import TABLES
 from infra.catalog.transactions import write
 from rstar_core.errors import CatalogBusyError, CatalogError, is_transient
@@ -292,3 +292,21 @@ def test_only_errors_about_other_writers_are_conflicts():
     assert is_conflict(duckdb.TransactionException("Transaction conflict - table changed"))
     assert not is_conflict(duckdb.IOException("No space left on device"))
     assert not is_conflict(sqlite3.OperationalError("database is locked"))
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (duckdb.IOException("Unable to connect to Postgres at x: Connection refused"), True),
+        (duckdb.TransactionException('Failed to commit: Failed to execute query "ROLLBACK": '), True),
+        (duckdb.TransactionException("stats: Current transaction is aborted (please ROLLBACK)"), True),
+        (duckdb.IOException("Server returned nothing error for HTTP PUT to 'http://x/y'"), True),
+        (duckdb.HTTPException("HTTP GET error on 'http://x/y' (HTTP 503)"), True),
+        (duckdb.HTTPException("HTTP GET error on 'http://x/y' (HTTP 403)"), False),
+        (duckdb.IOException("No space left on device"), False),
+        (duckdb.BinderException("no column 'connection refused'"), False),
+    ],
+)
+def test_an_absence_is_known_in_all_its_forms(error, passes):
+    assert is_away(error) is passes
+    assert is_transient(translated(error, "It failed")) is passes
