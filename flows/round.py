@@ -18,6 +18,7 @@ from infra.synthesis import SEARCH_STAGE, num_trees, search_kind
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
 from tasks.datasets import build_pairs, select_trajectories
+from tasks.monitoring import SearchMonitor
 from tasks.report import publish_coverage
 from tasks.shards import plan_search, search_shard
 from tasks.train import train_policy, train_ppm
@@ -89,13 +90,22 @@ def search_stage(config: CampaignConfig, round_id: int, shard_ids: list[str]) ->
 
     with recorded_stage(config, round_id, SEARCH_STAGE, total=trees, unit="trees", measure=measure) as record:
         arguments = [(config, round_id, each) for each in shard_ids]
+        monitor = SearchMonitor(config, round_id, measure)
+
+        def keep() -> None:
+            record.save_now_and_then()
+            monitor.update()
+
         try:
-            run_shards(search_shard, arguments, SEARCH_STAGE, follow, record.save_now_and_then)
+            run_shards(search_shard, arguments, SEARCH_STAGE, follow, keep)
         except ShardsFailedError:
+            monitor.update(at_once=True)
             if config.min_success_ratio == 1 or not _enough(config, round_id):
                 raise
             with workspace.open_catalog() as catalog:
                 record.detail["given_up"] = len(catalog.missing_shards(round_id))
+        else:
+            monitor.update(at_once=True)
 
 
 def _enough(config: CampaignConfig, round_id: int) -> bool:
