@@ -105,7 +105,9 @@ def test_sql_only_asks(cli, ingested):
     assert "nothing" in cli.complaint("sql", "--campaign", ingested, "from nothing")
     for query in ("delete from problems", "drop table problems", "select 1; drop table problems"):
         assert "Only questions are allowed" in cli.complaint("sql", "--campaign", ingested, query)
-    assert "is known by tier or source" in cli.complaint("coverage", "--by", "x", "--campaign", ingested)
+    assert "is known by tier, source, rollouts" in cli.complaint(
+        "coverage", "--by", "x", "--campaign", ingested
+    )
 
 
 def test_a_problem_that_was_never_searched_has_no_tree(cli, ingested):

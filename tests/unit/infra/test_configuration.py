@@ -70,7 +70,10 @@ def test_a_good_file_loads_with_the_papers_defaults(load):
             ('"bootstrap"', '"few-shot"'),
             "rounds.0.prompt is \"few-shot\", but it should be 'bootstrap' or 'finetuned'.",
         ),
-        (('"heldout"', '"test"'), "sources.1.split is \"test\", but it should be 'train' or 'heldout'."),
+        (
+            ('"heldout"', '"test"'),
+            "sources.1.split is \"test\", but it should be 'train', 'heldout' or 'imported'.",
+        ),
         (('"demo"', '"De mo"'), 'name is "De mo", but it should match pattern'),
         (
             ("num_candidates = 4", 'annotation = "ppm"'),
