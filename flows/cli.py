@@ -121,11 +121,39 @@ def sql(
 
 
 @app.command()
-def shards(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
+def shards(
+    campaign: Campaign = DEMO_CAMPAIGN,
+    round_id: Annotated[int | None, typer.Option("--round", help="Only this round.", min=0)] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Each shard that is not done, and why.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Shards by round and kind: pending, running, done, failed."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
 
-    print_sql(campaign, "FROM shard_status", form=form_of(as_json))
+    query = "FROM shard_status"
+    if missing:
+        query = """
+            SELECT round_id AS "round", shard_id, kind, status, attempt, num_problems AS problems, error
+            FROM (FROM shards WHERE status <> 'done')"""
+    if round_id is not None:
+        query = f'FROM ({query}) WHERE "round" = {round_id}'
+    print_sql(campaign, f'FROM ({query}) ORDER BY "round", kind', form=form_of(as_json))
+
+
+@app.command()
+def retry(
+    config: ConfigFile,
+    round_id: Annotated[int, typer.Option("--round", help="Of this round.", min=0)],
+    shard: Annotated[list[str] | None, typer.Option(help="Only this shard; may be repeated.")] = None,
+    root: Root = None,
+) -> None:
+    """Run the shards of a round that failed or are missing, and nothing else of the campaign."""
+    from flows.retry import retry_flow  # noqa: PLC0415 - see the module's docstring
+    from flows.running import session  # noqa: PLC0415 - as above
+
+    with session():
+        count = retry_flow(load(config, None, root), round_id, shard)
+    print(f"{count} shards done" if count else "nothing is missing")
 
 
 @app.command()

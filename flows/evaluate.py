@@ -20,9 +20,14 @@ from tasks.shards import SYSTEM2, evaluate_shard, plan_evaluation
 )
 def evaluate_flow(config: CampaignConfig, round_id: int, label: str) -> None:
     """Evaluate what is missing of `label`: `base` (round 0), `r1`, `r2`, … or `system2`."""
-    shard_ids = plan_evaluation(config, round_id, label)
-    if not shard_ids:
-        return
+    with Workspace.of(config).claim(f"round-{round_id}"):
+        shard_ids = plan_evaluation(config, round_id, label)
+        if shard_ids:
+            evaluate_stage(config, round_id, label, shard_ids)
+
+
+def evaluate_stage(config: CampaignConfig, round_id: int, label: str, shard_ids: list[str]) -> None:
+    """Run these shards of an evaluation and publish its figures."""
     with Workspace.of(config).open_catalog() as catalog:
         rows = catalog.fetch(ShardRow, "round_id = ? AND kind = ?", (round_id, f"evaluate:{label}"))
     total = sum(row.num_problems for row in rows if row.shard_id in shard_ids)

@@ -7,17 +7,18 @@ from dataclasses import asdict
 
 from prefect import flow
 
-from flows.stages import recorded_stage, run_shards, shard_threads
+from flows.stages import ShardsFailedError, recorded_stage, run_shards, shard_threads
 from infra.campaigns import is_done, mark_round, refuse_other_settings
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import ShardRow
 from infra.models.registry import round_policy, round_ppm, trained_id
 from infra.progress import progress
 from infra.services import open_services, policy_stats
-from infra.synthesis import SEARCH_STAGE, num_trees
+from infra.synthesis import SEARCH_STAGE, num_trees, search_kind
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
 from tasks.datasets import build_pairs, select_trajectories
+from tasks.monitoring import SearchMonitor
 from tasks.report import publish_coverage
 from tasks.shards import plan_search, search_shard
 from tasks.train import train_policy, train_ppm
@@ -30,9 +31,14 @@ from tasks.train import train_policy, train_ppm
 )
 def round_flow(config: CampaignConfig, round_id: int) -> str | None:
     """Run what is missing of a round; returns the id of the policy it trained, or None."""
+    with Workspace.of(config).claim(f"round-{round_id}"):
+        return _run(config, round_id)
+
+
+def _run(config: CampaignConfig, round_id: int) -> str | None:
     done = _is_done(config, round_id)
     shard_ids = plan_search(config, round_id)
-    if done and not shard_ids:
+    if done and (not shard_ids or _enough(config, round_id)):
         policy_id = trained_id(round_id, "policy")
         return policy_id if policy_id in _models(config, round_id) else None
     _mark(config, round_id, "running")
@@ -84,7 +90,30 @@ def search_stage(config: CampaignConfig, round_id: int, shard_ids: list[str]) ->
 
     with recorded_stage(config, round_id, SEARCH_STAGE, total=trees, unit="trees", measure=measure) as record:
         arguments = [(config, round_id, each) for each in shard_ids]
-        run_shards(search_shard, arguments, SEARCH_STAGE, follow, record.save_now_and_then)
+        monitor = SearchMonitor(config, round_id, measure)
+
+        def keep() -> None:
+            record.save_now_and_then()
+            monitor.update()
+
+        try:
+            run_shards(search_shard, arguments, SEARCH_STAGE, follow, keep)
+        except ShardsFailedError:
+            monitor.update(at_once=True)
+            if config.min_success_ratio == 1 or not _enough(config, round_id):
+                raise
+            with workspace.open_catalog() as catalog:
+                record.detail["given_up"] = len(catalog.missing_shards(round_id))
+        else:
+            monitor.update(at_once=True)
+
+
+def _enough(config: CampaignConfig, round_id: int) -> bool:
+    """Whether so many of the round's problems were searched that it may go on without the others."""
+    with Workspace.of(config).open_catalog() as catalog:
+        rows = catalog.shards(round_id, kind=search_kind(0))
+    searched = sum(row.num_problems for row in rows if row.status == "done")
+    return searched >= config.min_success_ratio * sum(row.num_problems for row in rows)
 
 
 def _models(config: CampaignConfig, round_id: int) -> set[str]:

@@ -16,28 +16,38 @@ from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score, 
 from rstar_core.waves import start_search
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from rstar_core.config import SearchConfig
     from rstar_core.protocols import CodeRunner, Grader, Policy, StepScorer
     from rstar_core.tree import Tree
 
 
+def _unheard() -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The world as the search sees it; `scorer` is None where no PPM is asked."""
+    """The world as the search sees it; `scorer` is None where no PPM is asked, `beat` hears of each reply."""
 
     policy: Policy
     runner: CodeRunner
     grader: Grader
     scorer: StepScorer | None = None
+    beat: Callable[[], None] = _unheard
 
     async def answer(self, request: Request) -> Reply:
-        """The reply to one request.
+        """The reply to one request; `beat` is called when it is there.
 
         Raises:
             SearchError: A score was asked for and there is no PPM.
         """
+        reply = await self._answer(request)
+        self.beat()
+        return reply
+
+    async def _answer(self, request: Request) -> Reply:
         match request:
             case Propose():
                 return await self.policy.propose(request)

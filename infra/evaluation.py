@@ -8,6 +8,7 @@ the other rules as `system2-majority` and so on, `system2-maj@2` for the majorit
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.catalog.round_rows import EvaluationRow
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from infra.catalog.rows import ShardRow
     from infra.driver import Services
+    from infra.pulse import Pulse
     from infra.system2 import Ballot
     from rstar_core.config import SearchConfig
     from rstar_core.types import Problem
@@ -36,6 +38,7 @@ def evaluate_problems(
     *,
     label: str,
     seed: int,
+    pulse: Pulse,
     num_trees: int = 1,
     rule: AnswerRule = "best",
 ) -> list[EvaluationRow]:
@@ -43,11 +46,15 @@ def evaluate_problems(
 
     Every tree gives one trajectory, the best by PPM score (greedy trees have only one), and the rule chooses
     among them. The reference answer is used for nothing but the verdict.
+
+    Raises:
+        ShardTimeoutError: It took too long, or nothing came back for too long.
     """
+    heard = replace(services, beat=pulse.beat)
 
     async def one(problem: Problem) -> list[EvaluationRow]:
         seeds = [derive_seed(seed, label, problem.problem_id, index) for index in range(num_trees)]
-        ballot = await ask_trees(problem.problem_id, problem.question, config, services, seeds)
+        ballot = await ask_trees(problem.problem_id, problem.question, config, heard, seeds)
         answers = tuple(dict.fromkeys(vote.answer for vote in ballot.votes))
         verdicts = await services.grader.grade(Grade(answers, problem.answer)) if answers else ()
         correct = {answer: verdict.correct for answer, verdict in zip(answers, verdicts, strict=True)}
@@ -57,7 +64,7 @@ def evaluate_problems(
     async def run() -> list[EvaluationRow]:
         return [row for rows in await asyncio.gather(*map(one, problems)) for row in rows]
 
-    return asyncio.run(run())
+    return asyncio.run(pulse.guard(run()))
 
 
 def _rows(

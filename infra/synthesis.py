@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from infra.catalog.catalog import Catalog
     from infra.catalog.rows import TreeRow
+    from infra.pulse import Pulse
     from infra.workspace import Workspace
     from rstar_core.config import RoundConfig
     from rstar_core.types import Problem
@@ -83,17 +84,22 @@ def open_log(
     return ShardLog(workspace.log(shard.round_id, shard.shard_id), belonging, earlier)
 
 
-def grow_shard(jobs: Sequence[TreeJob], services: Services, log: ShardLog) -> list[GrownTree]:
-    """Grow the shard's trees, all at once, from where their logs end."""
+def grow_shard(jobs: Sequence[TreeJob], services: Services, log: ShardLog, pulse: Pulse) -> list[GrownTree]:
+    """Grow the shard's trees, all at once, from where their logs end.
+
+    Raises:
+        ShardTimeoutError: It took too long, or nothing came back for too long.
+    """
+    heard = replace(services, beat=pulse.beat)
 
     async def run() -> list[GrownTree]:
         grown = []
-        async for tree in grow_trees(jobs, services, log.trees):
+        async for tree in grow_trees(jobs, heard, log.trees):
             grown.append(tree)
             progress().advance(SEARCH_STAGE)
         return grown
 
-    return asyncio.run(run())
+    return asyncio.run(pulse.guard(run()))
 
 
 def commit_search(

@@ -236,7 +236,16 @@ class CampaignConfig(Settings):
     rounds: tuple[RoundConfig, ...] = Field(min_length=1, description="Rounds in sequence; round 1 first.")
     evaluation: EvaluationConfig = EvaluationConfig()
     shard_size: int = Field(default=8, ge=1, description="Problems per shard, the unit of retry.")
-    shard_timeout_seconds: float = Field(default=3600.0, gt=0, description="Limit of one shard.")
+    shard_timeout_seconds: float = Field(
+        default=21_600.0, gt=0, description="Limit of one attempt at a shard; a retry goes on from its log."
+    )
+    shard_stall_seconds: float = Field(
+        default=900.0, gt=0, description="Limit of the time in which nothing comes back to a shard."
+    )
+    min_success_ratio: Fraction = Field(
+        default=1.0,
+        description="Share of a round's problems whose search must succeed for the round to go on.",
+    )
 
     @model_validator(mode="after")
     def _check_rounds(self) -> CampaignConfig:

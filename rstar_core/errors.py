@@ -11,6 +11,7 @@ RstarError
 │   ├── CatalogBusyError         … because others are writing: worth a retry
 │   ├── CatalogAwayError         … because its server or store does not answer: worth a retry
 │   └── CatalogClaimedError      … because somebody else does this work now
+├── ShardTimeoutError   a shard took too long, or nothing came back to it: worth a retry
 ├── ArtifactError       a checkpoint, log or report cannot be read or written
 ├── ModelError          a model cannot be found, built or loaded
 ├── TrainingError       a training run failed
@@ -69,6 +70,10 @@ class ReplayError(RstarError):
     """A replay log is damaged or belongs to something else."""
 
 
+class ShardTimeoutError(RstarError):
+    """A shard took longer than it may, or nothing came back to it for too long."""
+
+
 class ArtifactError(RstarError):
     """An artifact cannot be read or written."""
 
@@ -87,5 +92,5 @@ class SearchError(RstarError):
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later without anybody changing anything."""
-    passing = EngineUnavailableError | CatalogBusyError | CatalogAwayError | ConnectionError | TimeoutError
-    return isinstance(error, passing)
+    ours = EngineUnavailableError | CatalogBusyError | CatalogAwayError | ShardTimeoutError
+    return isinstance(error, ours | ConnectionError | TimeoutError)

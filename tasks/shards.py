@@ -18,6 +18,7 @@ from infra.models.registry import (
     trained_id,
     trained_policy,
 )
+from infra.pulse import Pulse
 from infra.services import open_services
 from infra.synthesis import commit_search, grow_shard, open_log, search_kind, tree_jobs
 from infra.workspace import Workspace
@@ -76,7 +77,9 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
             jobs = tree_jobs(problems, settings, shard, seed=config.seed)
             scorer = None if ppm is None else trained_id(round_id - 1, "ppm")
             with open_log(workspace, shard, jobs, f"{policy.model_id} ({policy.style})", scorer) as log:
-                grown = grow_shard(jobs, open_services(policy, config.sandbox, ppm), log)
+                grown = grow_shard(
+                    jobs, open_services(policy, config.sandbox, ppm), log, _pulse(config, shard)
+                )
         except RstarError as error:
             catalog.fail_shard(shard, str(error))
             raise
@@ -110,6 +113,7 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
                 shard,
                 label=label,
                 seed=config.seed,
+                pulse=_pulse(config, shard),
                 num_trees=config.evaluation.num_trees if system2 else 1,
                 rule=config.evaluation.answer_rule,
             )
@@ -128,9 +132,14 @@ def _plan(
     prefix: str,
     problem_ids: Sequence[str],
 ) -> list[str]:
-    """Write the shards down, if they are not yet, and return the ids of the unfinished ones."""
-    size = config.shard_size
-    parts = [tuple(problem_ids[start : start + size]) for start in range(0, len(problem_ids), size)]
+    """Write down the shards of the problems that are in none yet; the ids of all unfinished ones.
+
+    A shard keeps its problems once it is planned: those that are added later get shards of their own.
+    """
+    known = catalog.shards(round_id, kind=kind)
+    planned = {each for row in known for each in row.problem_ids}
+    left, size = [each for each in problem_ids if each not in planned], config.shard_size
+    parts = [tuple(left[start : start + size]) for start in range(0, len(left), size)]
     catalog.plan_shards(
         ShardRow(
             round_id=round_id,
@@ -141,9 +150,17 @@ def _plan(
             num_problems=len(part),
             problem_ids=part,
         )
-        for number, part in enumerate(parts)
+        for number, part in enumerate(parts, start=len(known))
     )
     return [row.shard_id for row in catalog.missing_shards(round_id, kind=kind)]
+
+
+def _pulse(config: CampaignConfig, shard: ShardRow) -> Pulse:
+    return Pulse(
+        shard.shard_id,
+        timeout_seconds=config.shard_timeout_seconds,
+        stall_seconds=config.shard_stall_seconds,
+    )
 
 
 def _begin(catalog: Catalog, round_id: int, shard_id: str) -> tuple[ShardRow, list[Problem]]:
