@@ -57,6 +57,7 @@ def evaluate_problems(
         ballot = await ask_trees(problem.problem_id, problem.question, config, heard, seeds)
         answers = tuple(dict.fromkeys(vote.answer for vote in ballot.votes))
         verdicts = await services.grader.grade(Grade(answers, problem.answer)) if answers else ()
+        pulse.beat()
         correct = {answer: verdict.correct for answer, verdict in zip(answers, verdicts, strict=True)}
         progress().advance(f"evaluate {label}")
         return list(_rows(problem, shard, ballot, correct, label, rule))

@@ -8,12 +8,12 @@ from prefect.cache_policies import NO_CACHE
 from infra.catalog.catalog import Catalog
 from infra.catalog.checking import differences
 from infra.catalog.maintenance import Maintained, maintain
-from tasks.options import RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
+from tasks.options import RETRIES, RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
 
 
 @task(
     name="maintain-catalog",
-    retries=2,
+    retries=RETRIES,
     retry_delay_seconds=RETRY_DELAYS_SECONDS,
     retry_jitter_factor=RETRY_JITTER,
     retry_condition_fn=retry_if_transient,

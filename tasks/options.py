@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from prefect import Task, TaskRun
     from prefect.client.schemas.objects import State
 
-RETRY_DELAYS_SECONDS: list[float] = [2.0, 10.0]
+RETRIES = 3
+RETRY_DELAYS_SECONDS = [2.0 * 4**number for number in range(RETRIES)]
+"""Exponential: 2, 8 and 32 s. A server that takes longer to come back is waited for by its own client."""
 RETRY_JITTER = 0.5
+"""So that the shards that a server let down do not come back to it all at once."""
 
 
 def retry_if_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -26,10 +29,10 @@ from rstar_core.budget import greedy_search, system2_search
 from rstar_core.config import CampaignConfig
 from rstar_core.errors import ModelError, RstarError
 from rstar_core.types import Split
-from tasks.options import RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
+from tasks.options import RETRIES, RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from infra.catalog.catalog import Catalog
     from infra.services import PolicySpec
@@ -60,7 +63,7 @@ def plan_evaluation(config: CampaignConfig, round_id: int, label: str) -> list[s
 @task(
     name="search-shard",
     task_run_name="search-round-{round_id}-{shard_id}",
-    retries=2,
+    retries=RETRIES,
     retry_delay_seconds=RETRY_DELAYS_SECONDS,
     retry_jitter_factor=RETRY_JITTER,
     retry_condition_fn=retry_if_transient,
@@ -72,7 +75,8 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
     workspace = Workspace.of(config)
     with workspace.open_catalog() as catalog:
         shard, problems = _begin(catalog, round_id, shard_id)
-        try:
+        started = time.monotonic()
+        with _reason_kept(catalog, shard, started):
             policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
             jobs = tree_jobs(problems, settings, shard, seed=config.seed)
             scorer = None if ppm is None else trained_id(round_id - 1, "ppm")
@@ -80,10 +84,9 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
                 grown = grow_shard(
                     jobs, open_services(policy, config.sandbox, ppm), log, _pulse(config, shard)
                 )
-        except RstarError as error:
-            catalog.fail_shard(shard, str(error))
-            raise
-        follow_up = commit_search(catalog, shard, grown, settings, scored=ppm is not None)
+            follow_up = commit_search(
+                catalog, _timed(shard, started), grown, settings, scored=ppm is not None
+            )
     log.finish()
     return follow_up
 
@@ -91,7 +94,7 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
 @task(
     name="evaluate-shard",
     task_run_name="evaluate-round-{round_id}-{shard_id}",
-    retries=2,
+    retries=RETRIES,
     retry_delay_seconds=RETRY_DELAYS_SECONDS,
     retry_jitter_factor=RETRY_JITTER,
     retry_condition_fn=retry_if_transient,
@@ -101,8 +104,9 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
     """Evaluate the held-out problems of one shard under one label; returns the shard's id."""
     with Workspace.of(config).open_catalog() as catalog:
         shard, problems = _begin(catalog, round_id, shard_id)
-        search = config.rounds[max(round_id, 1) - 1].search
-        try:
+        started = time.monotonic()
+        with _reason_kept(catalog, shard, started):
+            search = config.rounds[max(round_id, 1) - 1].search
             system2 = label == SYSTEM2
             ppm = latest_ppm(catalog, round_id) if system2 else None
             services = open_services(_evaluated_policy(catalog, config, round_id), config.sandbox, ppm)
@@ -117,10 +121,7 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
                 num_trees=config.evaluation.num_trees if system2 else 1,
                 rule=config.evaluation.answer_rule,
             )
-        except RstarError as error:
-            catalog.fail_shard(shard, str(error))
-            raise
-        catalog.commit_shard(shard, evaluations=rows)
+            catalog.commit_shard(_timed(shard, started), evaluations=rows)
     return shard_id
 
 
@@ -168,6 +169,22 @@ def _begin(catalog: Catalog, round_id: int, shard_id: str) -> tuple[ShardRow, li
     shard = catalog.start_shard(row)
     known = {problem.problem_id: problem for problem in catalog.problems(round_id=round_id)}
     return shard, [known[problem_id] for problem_id in shard.problem_ids]
+
+
+@contextmanager
+def _reason_kept(catalog: Catalog, shard: ShardRow, started: float) -> Iterator[None]:
+    """Write down why an attempt failed; a shard without a reason would look as if it still ran."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, RstarError) else f"{type(error).__name__}: {error}"
+        catalog.fail_shard(_timed(shard, started), reason)
+        raise
+
+
+def _timed(shard: ShardRow, started: float) -> ShardRow:
+    """The shard with the time of its attempt, by a clock that nobody sets."""
+    return replace(shard, seconds=time.monotonic() - started)
 
 
 def _evaluated_policy(catalog: Catalog, config: CampaignConfig, round_id: int) -> PolicySpec:

@@ -9,6 +9,7 @@ from infra.engines.scripted import ScriptedPolicy, random_arithmetic
 from infra.evaluation import evaluate_problems
 from infra.grading.fake import ExactGrader
 from infra.ppm import ScriptedScorer
+from infra.pulse import Pulse
 from infra.sandbox.fake import ScriptedRunner, printed
 from infra.system2 import ask_trees, group_answers
 from rstar_core.budget import greedy_search, system2_search
@@ -38,11 +39,20 @@ def services(grader=None, policy=random_arithmetic):
     )
 
 
+def unhurried():
+    return Pulse("evaluate-0", timeout_seconds=600, stall_seconds=600)
+
+
 def evaluated(num_trees, rule="best", config=SYSTEM2, world=None):
     """Rows by label and problem; every label has one row of each problem."""
     world = world or services()
     rows = evaluate_problems(
-        PROBLEMS, config, world, SHARD, label="system2", seed=1, num_trees=num_trees, rule=rule
+        *(PROBLEMS, config, world, SHARD),
+        label="system2",
+        seed=1,
+        pulse=unhurried(),
+        num_trees=num_trees,
+        rule=rule,
     )
     found = defaultdict(dict)
     for row in rows:
