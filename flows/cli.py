@@ -50,6 +50,33 @@ def run(config: ConfigFile, summary: SummaryFile = None, seed: Seed = None, root
 
 
 @app.command()
+def plan(
+    config: ConfigFile,
+    rates_from: Annotated[
+        str | None, typer.Option("--campaign", "-c", help="Take rates that are not known here from this one.")
+    ] = None,
+    problems: Annotated[
+        int | None, typer.Option(help="Training problems; counted without it.", min=0)
+    ] = None,
+    heldout: Annotated[int | None, typer.Option(help="Held-out problems, likewise.", min=0)] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs at work; those of this machine without it.", min=0)
+    ] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="Of all generation, whatever was measured.", min=0.001)
+    ] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Shards, rollouts, tokens and hours of a campaign before they are spent; done and left."""
+    from flows.planning import print_plan  # noqa: PLC0415 - see the module's docstring
+    from infra.plan import Given  # noqa: PLC0415 - as above
+
+    given = Given(problems, heldout, gpus, tokens_per_second)
+    print_plan(load(config, None, root), given, rates_from, as_json=as_json)
+
+
+@app.command()
 def ingest(config: ConfigFile, root: Root = None) -> None:
     """Read the problem sources of a configuration into its catalog."""
     from flows.ingest import ingest_flow  # noqa: PLC0415 - see the module's docstring

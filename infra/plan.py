@@ -108,7 +108,7 @@ def _counted(config: CampaignConfig, problems: int | None, heldout: int | None) 
         found = count_problems([with_campaign_seed(each, config.seed) for each in sources])
     except SourceError as error:
         raise SourceError(
-            f"{str(error).rstrip('.')}; without it, say with --problems and --heldout how many there are."
+            f"{str(error).rstrip('.')}; or say how many with --problems and --heldout."
         ) from error
     train, held = ((found[split] if each is None else each) for split, each in known.items())
     return train, held

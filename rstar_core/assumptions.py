@@ -125,7 +125,7 @@ def _speeds(gpus: int, *, large: bool) -> Rates:
             "sft_tokens_per_second": training,
             "ppm_tokens_per_second": training,
         }
-    small = Rate(_SMALL_PER_GPU * gpus, f"assumed: 7B, 1,400 a GPU (the paper's rounds 2 and 3), {gpus} GPUs")
+    small = Rate(_SMALL_PER_GPU * gpus, f"assumed: 7B, 1,400 a GPU (the paper's round 2), {gpus} GPUs")
     big = Rate(_LARGE_PER_GPU * gpus, f"assumed: 236B, 95 a GPU (the paper's round 1), {gpus} GPUs")
     training = Rate(_TRAINING_PER_GPU * gpus, f"assumed: 7B, 2,700 a GPU (40 % of an A100), {gpus} GPUs")
     return {
