@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rstar_core.config import CampaignConfig
 
 _COUNTS = ("shards", "problems", "trees", "rollouts", "candidates", "tokens")
-_SEARCHES = ("search", "escalation-")
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -53,24 +52,24 @@ def print_plan(config: CampaignConfig, given: Given, rates_from: str | None, *, 
 
 
 def _print_work(plan: Plan) -> None:
-    names = ["stage", *_COUNTS, "time", *(["GPU-hours"] if plan.gpus else [])]
+    names = ["stage", *_COUNTS, "time", *(["GPU-hours"] if plan.of.gpus else [])]
     rows = [(f"{each.round_id} {each.name}", each.done, each.left) for each in plan.stages]
     rows.append(("in all", *_totals(plan)))
     print_table(names, [[name, *_cells(done, left)][: len(names)] for name, done, left in rows])
-    problems = sorted(set(plan.problems.values()))
+    problems = sorted(set(plan.of.problems.values()))
     counts = " to ".join(f"{count:,}" for count in (problems[:1] + problems[-1:])[: len(problems)])
-    print(f"\n{counts} problems to train on and {plan.heldout:,} held out, {plan.counted}.")
+    print(f"\n{counts} problems to train on and {plan.of.heldout:,} held out, {plan.counted}.")
     if any(each.done.tokens or each.done.shards for each in plan.stages):
         print("a / b: a is done, b is left.")
     print(
-        f"GPUs: {plan.gpus or 'none'} ({plan.gpus_from}).",
+        f"GPUs: {plan.of.gpus or 'none'} ({plan.gpus_from}).",
         "Choosing examples and pairs takes seconds to minutes and is left out.",
     )
 
 
 def _print_rates(plan: Plan) -> None:
     by_rate: dict[str, list[tuple[int, float, str]]] = {}
-    for number, rates in plan.rates.items():
+    for number, rates in plan.of.rates.items():
         for name, rate in rates.items():
             if rate.value and (number or name.startswith("greedy")):  # before round 1 nothing else happens
                 by_rate.setdefault(name, []).append((number, rate.value, rate.source))
@@ -86,7 +85,7 @@ def _print_rates(plan: Plan) -> None:
 def _print_paper(config: CampaignConfig, plan: Plan) -> None:
     rows = _beside_the_paper(config, plan)
     names = ("problems", "candidates", "rollouts", "gpu_hours", "seconds_per_problem", "seconds_per_rollout")
-    unit = "GPU-s" if plan.gpus else "s"
+    unit = "GPU-s" if plan.of.gpus else "s"
     heads = ("problems", "candidates", "rollouts", "GPU-hours", f"{unit} a problem", f"{unit} a rollout")
     cells = [
         [row["round"], *(f"{_figure(row[name])} ({_figure(row['paper'][name])})" for name in names)]
@@ -104,11 +103,11 @@ def _beside_the_paper(config: CampaignConfig, plan: Plan) -> list[dict[str, Any]
     for number, settings in enumerate(config.rounds, start=1):
         paper, search = paper_round(number), settings.search
         work = sum(
-            (each.all for each in plan.stages if each.round_id == number and each.name.startswith(_SEARCHES)),
+            (each.all for each in plan.stages if each.round_id == number and each.is_search),
             Work(),
         )
-        problems = plan.problems[number]
-        seconds = work.gpu_seconds if plan.gpus else work.seconds
+        problems = plan.of.problems[number]
+        seconds = work.gpu_seconds if plan.of.gpus else work.seconds
         found.append(
             {
                 "round": number,
@@ -141,10 +140,10 @@ def _shares(seconds: float, problems: int, rollouts: int) -> dict[str, float]:
 def _as_json(config: CampaignConfig, plan: Plan) -> dict[str, Any]:
     done, left = _totals(plan)
     return {
-        "problems": {str(number): count for number, count in plan.problems.items()},
-        "heldout": plan.heldout,
+        "problems": {str(number): count for number, count in plan.of.problems.items()},
+        "heldout": plan.of.heldout,
         "counted": plan.counted,
-        "gpus": plan.gpus,
+        "gpus": plan.of.gpus,
         "gpus_from": plan.gpus_from,
         "stages": [
             {"round": each.round_id, "stage": each.name, "done": _hours(each.done), "left": _hours(each.left)}
@@ -153,7 +152,7 @@ def _as_json(config: CampaignConfig, plan: Plan) -> dict[str, Any]:
         "total": {"done": _hours(done), "left": _hours(left)},
         "rates": [
             {"round": number, "rate": name, "value": rate.value, "from": rate.source}
-            for number, rates in plan.rates.items()
+            for number, rates in plan.of.rates.items()
             for name, rate in rates.items()
         ],
         "paper": _beside_the_paper(config, plan),

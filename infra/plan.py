@@ -19,7 +19,6 @@ from rstar_core.types import Split
 if TYPE_CHECKING:
     from infra.plan_stages import Stage
     from rstar_core.config import CampaignConfig
-    from rstar_core.estimate import Rates
 
 _GPUS_OF_THIS_MACHINE = Path("/proc/driver/nvidia/gpus")
 _GPUS_OF_A_SERVER = 8
@@ -40,21 +39,15 @@ class Plan:
     """A campaign before it is paid for.
 
     Attributes:
+        of: What the stages are made from: rates, numbers of problems, GPUs.
         stages: In the order in which they run; those that have nothing to do are there too.
-        rates: Of each round, what its expected figures were made with.
-        problems: Training problems of each round.
-        heldout: Held-out problems that every evaluation asks.
         counted: Where the numbers of problems come from.
-        gpus: GPUs that work at a time; 0 means processor cores.
-        gpus_from: Where that number comes from.
+        gpus_from: Where the number of GPUs comes from.
     """
 
+    of: Stages
     stages: tuple[Stage, ...]
-    rates: dict[int, Rates]
-    problems: dict[int, int]
-    heldout: int
     counted: str
-    gpus: int
     gpus_from: str
 
 
@@ -96,8 +89,8 @@ def make_plan(
     asked = min(heldout or 0, config.evaluation.num_problems or heldout or 0)
     gpus, gpus_from = _gpus(config, given)
     rates = choose_rates(config, so_far, elsewhere, gpus=gpus, tokens_per_second=given.tokens_per_second)
-    stages = tuple(Stages(config, so_far, rates, by_round, asked, gpus))
-    return Plan(stages, rates, by_round, asked, counted, gpus, gpus_from)
+    stages = Stages(config, so_far, rates, by_round, asked, gpus)
+    return Plan(stages, tuple(stages), counted, gpus_from)
 
 
 def _counted(config: CampaignConfig, problems: int | None, heldout: int | None) -> tuple[int, int]:

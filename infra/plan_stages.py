@@ -42,6 +42,26 @@ class Stage:
         """Done and left together."""
         return self.done + self.left
 
+    @property
+    def kind(self) -> str:
+        """Kind of its shards."""
+        return self.name.replace("evaluate ", "evaluate:")
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it asks held-out problems."""
+        return self.name.startswith("evaluate ")
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it grows trees of training problems."""
+        return self.name == SEARCH_STAGE or self.is_escalation
+
+    @property
+    def is_escalation(self) -> bool:
+        """Whether it goes on with what an effort before it has left unsolved."""
+        return self.name.startswith("escalation-")
+
 
 @dataclass(frozen=True, slots=True)
 class Stages:
@@ -66,7 +86,7 @@ class Stages:
     def __iter__(self) -> Iterator[Stage]:
         """In the order in which a campaign runs them; those that have nothing left are there too."""
         if self.heldout:
-            yield self._evaluation(0, "base")
+            yield self.evaluation(0, "base")
         for number, settings in enumerate(self.config.rounds, start=1):
             yield from self._searches(number)
             if settings.sft is None:
@@ -75,9 +95,9 @@ class Stages:
             if settings.ppm is not None:
                 yield self._ppm(number, settings.ppm)
             if self.heldout:
-                yield self._evaluation(number, f"r{number}")
+                yield self.evaluation(number, f"r{number}")
                 if number == len(self.config.rounds) and settings.ppm is not None:
-                    yield self._evaluation(number, SYSTEM2)
+                    yield self.evaluation(number, SYSTEM2)
 
     def _searches(self, number: int) -> Iterator[Stage]:
         settings, rates = self.config.rounds[number - 1], self.rates[number]
@@ -126,7 +146,8 @@ class Stages:
         examples = Work(examples=model.num_examples or 0)
         return Stage(number, name, self._facts(examples, tokens_of(model), seconds_of(model)), Work())
 
-    def _evaluation(self, number: int, label: str) -> Stage:
+    def evaluation(self, number: int, label: str) -> Stage:
+        """The evaluation of a round's policy, or of System 2, under its label."""
         key, stage = (number, f"evaluate:{label}"), f"evaluate {label}"
         tally, rest = (side.get(key, Tally()) for side in (self.so_far.done, self.so_far.unfinished))
         nothing_to_ask = self._over(number) and number > 0 and (number, "policy") not in self.so_far.models
