@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.dry_run import announce, of_campaign
 from flows.evaluate import evaluate_flow
 from flows.ingest import ingest_flow
 from flows.round import round_flow
@@ -18,8 +19,11 @@ from tasks.shards import SYSTEM2
 
 
 @flow(name="campaign", flow_run_name="{config.name}")
-def campaign_flow(config: CampaignConfig) -> Path:
-    """Do whatever of the campaign is missing and return the path of its report."""
+def campaign_flow(config: CampaignConfig, dry_run: bool = False) -> Path:
+    """Do whatever of the campaign is missing and return the path of its report; a dry run only says what."""
+    if dry_run:
+        announce(of_campaign(config), config.name)
+        return Workspace.of(config).report
     try:
         ingest_flow(config)
         evaluates = _has_heldout(config)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import DEMO_CAMPAIGN, AsJson, Campaign
+from flows.options import DEMO_CAMPAIGN, AsJson, Campaign, DryRun
 
 catalog_app = typer.Typer(no_args_is_help=True, help="Care of the catalog itself.")
 
@@ -38,14 +38,21 @@ def shell(campaign: Campaign = DEMO_CAMPAIGN) -> None:
 def maintain_catalog(
     campaign: Campaign = DEMO_CAMPAIGN,
     keep_days: Annotated[float, typer.Option(help="Keep all versions younger than this.", min=0)] = 7.0,
+    dry_run: DryRun = False,
 ) -> None:
     """Merge small files, forget old versions without a name or a model, delete what is unused."""
+    if dry_run:
+        from flows.dry_run import of_maintenance  # noqa: PLC0415 - kept off the path of --help
+
+        print(of_maintenance(campaign, keep_days))
+        return
     from flows.maintenance import maintain_flow  # noqa: PLC0415 - kept off the path of --help
     from flows.running import session  # noqa: PLC0415 - as above
 
     with session():
         done = maintain_flow(campaign, keep_days)
-    print(f"{done.expired} versions forgotten, {done.removed} files removed, {done.files} files left")
+    if done is not None:
+        print(f"{done.expired} versions forgotten, {done.removed} files removed, {done.files} files left")
 
 
 @catalog_app.command("upgrade")

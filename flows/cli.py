@@ -17,6 +17,7 @@ from flows.options import (
     AtVersion,
     Campaign,
     ConfigFile,
+    DryRun,
     Root,
     Seed,
     SummaryFile,
@@ -38,24 +39,62 @@ app.add_typer(catalog_app, name="catalog")
 
 
 @app.command()
-def demo(summary: SummaryFile = None, seed: Seed = None, root: Root = None) -> None:
+def demo(summary: SummaryFile = None, seed: Seed = None, root: Root = None, dry_run: DryRun = False) -> None:
     """Two rounds of self-evolution of a small real model on this machine; resumes what is there."""
-    _run(DEMO_CONFIG, seed, root, summary)
+    _run(DEMO_CONFIG, seed, root, summary, dry_run=dry_run)
 
 
 @app.command()
-def run(config: ConfigFile, summary: SummaryFile = None, seed: Seed = None, root: Root = None) -> None:
+def run(
+    config: ConfigFile,
+    summary: SummaryFile = None,
+    seed: Seed = None,
+    root: Root = None,
+    dry_run: DryRun = False,
+) -> None:
     """Run a campaign of rounds; resumes what is there."""
-    _run(config, seed, root, summary)
+    _run(config, seed, root, summary, dry_run=dry_run)
 
 
 @app.command()
-def ingest(config: ConfigFile, root: Root = None) -> None:
+def plan(
+    config: ConfigFile,
+    rates_from: Annotated[
+        str | None, typer.Option("--campaign", "-c", help="Take rates that are not known here from this one.")
+    ] = None,
+    problems: Annotated[
+        int | None, typer.Option(help="Training problems; counted without it.", min=0)
+    ] = None,
+    heldout: Annotated[int | None, typer.Option(help="Held-out problems, likewise.", min=0)] = None,
+    gpus: Annotated[
+        int | None, typer.Option(help="GPUs at work; those of this machine without it.", min=0)
+    ] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="Of all generation, whatever was measured.", min=0.001)
+    ] = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Shards, rollouts, tokens and hours of a campaign before they are spent; done and left."""
+    from flows.planning import print_plan  # noqa: PLC0415 - see the module's docstring
+    from infra.plan import Given  # noqa: PLC0415 - as above
+
+    given = Given(problems, heldout, gpus, tokens_per_second)
+    print_plan(load(config, None, root), given, rates_from, as_json=as_json)
+
+
+@app.command()
+def ingest(config: ConfigFile, root: Root = None, dry_run: DryRun = False) -> None:
     """Read the problem sources of a configuration into its catalog."""
     from flows.ingest import ingest_flow  # noqa: PLC0415 - see the module's docstring
     from flows.running import session  # noqa: PLC0415 - as above
 
     loaded = load(config, None, root)
+    if dry_run:
+        from flows.dry_run import of_ingest  # noqa: PLC0415 - as above
+
+        print(of_ingest(loaded))
+        return
     with session():
         counts = ingest_flow(loaded)
     print(f"{counts['found']} problems found, {counts['added']} new, {counts['dropped']} rows dropped")
@@ -66,6 +105,7 @@ def evaluate(
     config: ConfigFile,
     label: Annotated[str, typer.Argument(help="base, r1, r2, … or system2.")],
     root: Root = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Evaluate one model of a campaign on the held-out problems."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
@@ -76,6 +116,11 @@ def evaluate(
 
     loaded = load(config, None, root)
     round_id = round_of_label(label, len(loaded.rounds))
+    if dry_run:
+        from flows.dry_run import of_evaluation  # noqa: PLC0415 - as above
+
+        print(of_evaluation(loaded, round_id, label))
+        return
     try:
         with session():
             evaluate_flow(loaded, round_id, label)
@@ -337,10 +382,15 @@ def models_list(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> 
     print_models(campaign, as_json=as_json)
 
 
-def _run(path: Path, seed: int | None, root: str | None, summary: Path | None) -> None:
-    from flows.running import run_campaign  # noqa: PLC0415 - see the module's docstring
+def _run(path: Path, seed: int | None, root: str | None, summary: Path | None, *, dry_run: bool) -> None:
+    from flows.dry_run import of_campaign  # noqa: PLC0415 - see the module's docstring
+    from flows.running import run_campaign  # noqa: PLC0415 - as above
 
-    run_campaign(load(path, seed, root), summary)
+    config = load(path, seed, root)
+    if dry_run:
+        print(of_campaign(config))
+    else:
+        run_campaign(config, summary)
 
 
 def main() -> None:

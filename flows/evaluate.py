@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.dry_run import announce, of_evaluation
 from flows.stages import recorded_stage, run_shards, shard_threads
 from infra.catalog.rows import ShardRow
 from infra.workspace import Workspace
@@ -18,8 +19,11 @@ from tasks.shards import SYSTEM2, evaluate_shard, plan_evaluation
     flow_run_name="{config.name}-evaluate-{label}",
     task_runner=shard_threads(),
 )
-def evaluate_flow(config: CampaignConfig, round_id: int, label: str) -> None:
+def evaluate_flow(config: CampaignConfig, round_id: int, label: str, dry_run: bool = False) -> None:
     """Evaluate what is missing of `label`: `base` (round 0), `r1`, `r2`, … or `system2`."""
+    if dry_run:
+        announce(of_evaluation(config, round_id, label), config.name)
+        return
     with Workspace.of(config).claim(f"round-{round_id}"):
         shard_ids = plan_evaluation(config, round_id, label)
         if shard_ids:

@@ -22,6 +22,7 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV for programs.")]
 AtVersion = Annotated[
     str | None, typer.Option("--at", help="Tag or number of a version to ask instead of the newest.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 SummaryFile = Annotated[
     Path | None, typer.Option("--summary", help="Write the figures to this file as JSON.")
 ]

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from prefect import flow
 
+from flows.dry_run import announce, of_round
 from flows.stages import ShardsFailedError, recorded_stage, run_shards, shard_threads
 from infra.campaigns import is_done, mark_round, refuse_other_settings
 from infra.catalog.round_rows import ModelRow
@@ -29,8 +30,11 @@ from tasks.train import train_policy, train_ppm
     flow_run_name="{config.name}-round-{round_id}",
     task_runner=shard_threads(),
 )
-def round_flow(config: CampaignConfig, round_id: int) -> str | None:
+def round_flow(config: CampaignConfig, round_id: int, dry_run: bool = False) -> str | None:
     """Run what is missing of a round; returns the id of the policy it trained, or None."""
+    if dry_run:
+        announce(of_round(config, round_id), config.name)
+        return None
     with Workspace.of(config).claim(f"round-{round_id}"):
         return _run(config, round_id)
 

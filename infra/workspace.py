@@ -41,15 +41,20 @@ class Workspace:
         """The campaign's catalog, made if it is missing and may be written; or a snapshot of it."""
         return Catalog.open(self.location(), create=not read_only and at is None, read_only=read_only, at=at)
 
-    def location(self) -> CatalogLocation:
-        """The place of the campaign's catalog; decided once, by its configuration.
+    def look(self) -> Catalog | None:
+        """The campaign's catalog for reading, or None if there is none yet; nothing is made or written."""
+        location = self.location(keep=False)
+        return Catalog.open(location, read_only=True) if location.exists else None
+
+    def location(self, *, keep: bool = True) -> CatalogLocation:
+        """The place of the campaign's catalog; decided once, by its configuration, and kept in its folder.
 
         Raises:
             CatalogError: The configuration names another place than the catalog has.
         """
         if self.config is None:
             return locate(self.root)
-        return settle(self.root, self.config.name, self.config.catalog)
+        return settle(self.root, self.config.name, self.config.catalog, keep=keep)
 
     def claim(self, work: str) -> AbstractContextManager[None]:
         """Be the only one who does this work of the campaign, for example `round-2`.

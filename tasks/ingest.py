@@ -10,9 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settings
 from infra.catalog.rows import DropRow
-from infra.problems.ingest import collect
+from infra.problems.ingest import collect, with_campaign_seed
 from infra.workspace import Workspace
-from rstar_core.config import BuiltinSource, CampaignConfig, Source
+from rstar_core.config import CampaignConfig
 
 if TYPE_CHECKING:
     from infra.problems.drops import Drop
@@ -25,7 +25,7 @@ def ingest_problems(config: CampaignConfig) -> dict[str, int]:
     Returns:
         How many problems were found, added and dropped.
     """
-    problems, drops = collect([_with_campaign_seed(source, config.seed) for source in config.sources])
+    problems, drops = collect([with_campaign_seed(source, config.seed) for source in config.sources])
     with Workspace.of(
         config
     ).open_catalog() as catalog:  # made only now: a wrong source leaves nothing behind
@@ -35,13 +35,6 @@ def ingest_problems(config: CampaignConfig) -> dict[str, int]:
         added = catalog.add_problems(problems)
         catalog.replace_round(DropRow, None, _drop_rows(drops), stage="ingest")
     return {"found": len(problems), "added": added, "dropped": len(drops)}
-
-
-def _with_campaign_seed(source: Source, seed: int) -> Source:
-    """Procedural problems follow the campaign's seed, so another seed is another experiment."""
-    if isinstance(source, BuiltinSource):
-        return source.model_copy(update={"seed": source.seed + seed})
-    return source
 
 
 def _drop_rows(drops: list[Drop]) -> list[DropRow]:

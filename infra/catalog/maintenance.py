@@ -50,9 +50,7 @@ def maintain(catalog: CatalogReader, *, keep_days: float) -> Maintained:
         CatalogError: It cannot be written.
     """
     location = catalog.location
-    kept = {row.version for row in catalog.fetch(VersionRow)}
-    kept |= {row.dataset_version for row in catalog.fetch(ModelRow) if row.dataset_version is not None}
-    before = datetime.now(UTC) - timedelta(days=keep_days)
+    kept, before = what_stays(catalog, keep_days)
 
     def work() -> Maintained:
         with location.writing():
@@ -67,14 +65,26 @@ def maintain(catalog: CatalogReader, *, keep_days: float) -> Maintained:
     return done
 
 
-def _maintain(
-    connection: duckdb.DuckDBPyConnection, location: CatalogLocation, kept: set[int], before: datetime
-) -> Maintained:
+def what_stays(catalog: CatalogReader, keep_days: float) -> tuple[set[int], datetime]:
+    """Versions that are kept because they have a name or trained a model, and since when all are kept."""
+    kept = {row.version for row in catalog.fetch(VersionRow)}
+    kept |= {row.dataset_version for row in catalog.fetch(ModelRow) if row.dataset_version is not None}
+    return kept, datetime.now(UTC) - timedelta(days=keep_days)
+
+
+def versions_to_forget(connection: duckdb.DuckDBPyConnection, kept: set[int], before: datetime) -> list[int]:
+    """The old versions that nobody needs; never the newest."""
     query = """
         SELECT snapshot_id FROM lake.snapshots()
         WHERE snapshot_time < ? AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots())"""
     old = [number for (number,) in connection.execute(query, (before,)).fetchall()]
-    expired = [number for number in old if number not in kept]
+    return [number for number in old if number not in kept]
+
+
+def _maintain(
+    connection: duckdb.DuckDBPyConnection, location: CatalogLocation, kept: set[int], before: datetime
+) -> Maintained:
+    expired = versions_to_forget(connection, kept, before)
     merge_small_files(connection.execute)
     if expired:
         connection.execute("CALL ducklake_expire_snapshots('lake', versions => ?)", (expired,))

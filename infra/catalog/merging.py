@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MERGE_EVERY_VERSIONS = 256
-_SMALL_BYTES = 32 * 2**20
+SMALL_BYTES = 32 * 2**20
 
 
 def merge_if_due(connection: duckdb.DuckDBPyConnection) -> None:
@@ -29,4 +29,4 @@ def merge_if_due(connection: duckdb.DuckDBPyConnection) -> None:
 def merge_small_files(execute: Callable[[str], object]) -> None:
     """Write down what is kept inside the metadata, then merge neighbouring small files of each table."""
     execute("CALL ducklake_flush_inlined_data('lake')")
-    execute(f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {_SMALL_BYTES})")
+    execute(f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_BYTES})")

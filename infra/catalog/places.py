@@ -43,8 +43,10 @@ def locate(root: Path | str) -> CatalogLocation:
     return _place(text, folder, metadata, data)
 
 
-def settle(folder: Path, name: str, config: CatalogConfig) -> CatalogLocation:
+def settle(folder: Path, name: str, config: CatalogConfig, *, keep: bool = True) -> CatalogLocation:
     """The catalog of a campaign in this folder, whose place is decided here once and for all.
+
+    With `keep` false nothing is written down: for whoever only looks.
 
     Raises:
         CatalogError: The catalog that is there already has another place.
@@ -60,7 +62,8 @@ def settle(folder: Path, name: str, config: CatalogConfig) -> CatalogLocation:
         lines = [
             f'{key} = "{value}"\n' for key, value in zip(("metadata", "data"), wanted, strict=True) if value
         ]
-        ArtifactStore(folder).write_text("".join(lines), ADDRESS_FILE)
+        if keep:
+            ArtifactStore(folder).write_text("".join(lines), ADDRESS_FILE)
     elif wanted != known:
         raise CatalogError(
             f"The campaign in {folder} has its catalog at {known[0] or folder} with its data in "

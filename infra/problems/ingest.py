@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
+def with_campaign_seed(source: Source, seed: int) -> Source:
+    """Procedural problems follow the campaign's seed, so another seed is another experiment."""
+    if isinstance(source, BuiltinSource):
+        return source.model_copy(update={"seed": source.seed + seed})
+    return source
+
+
 def load(source: Source) -> Iterator[Problem | Drop]:
     """What one source holds, in its order, duplicates included.
 
