@@ -9,6 +9,7 @@ from prefect import flow
 from flows.evaluate import evaluate_stage
 from flows.round import search_stage
 from flows.stages import shard_threads
+from infra.campaigns import refuse_other_settings
 from infra.services import close_services
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
@@ -46,9 +47,10 @@ def _missing(config: CampaignConfig, round_id: int, shard_ids: list[str] | None)
     """Shards to run.
 
     Raises:
-        ConfigError: The round has not begun, or there is no such shard.
+        ConfigError: The round has not begun, there is no such shard, or the round has other settings.
     """
     with Workspace.of(config).open_catalog() as catalog:
+        refuse_other_settings(catalog, config)
         planned = catalog.shards(round_id)
     if not planned:
         raise ConfigError(f"round {round_id} of {config.name} has not begun; start it with: rstar run CONFIG")

@@ -12,10 +12,11 @@ from flows.stages import ShardsFailedError, recorded_stage, run_shards, shard_th
 from infra.campaigns import is_done, mark_round, refuse_other_settings
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import ShardRow
+from infra.giving_up import give_up, may_go_on
 from infra.models.registry import round_policy, round_ppm, trained_id
 from infra.progress import progress
 from infra.services import open_services, policy_stats
-from infra.synthesis import SEARCH_STAGE, num_trees, search_kind
+from infra.synthesis import SEARCH_STAGE, num_trees
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
 from tasks.datasets import build_pairs, select_trajectories
@@ -42,11 +43,11 @@ def round_flow(config: CampaignConfig, round_id: int, dry_run: bool = False) -> 
 def _run(config: CampaignConfig, round_id: int) -> str | None:
     done = _is_done(config, round_id)
     shard_ids = plan_search(config, round_id)
-    if done and (not shard_ids or _enough(config, round_id)):
+    if done and _may_go_on(config, round_id):
         policy_id = trained_id(round_id, "policy")
         return policy_id if policy_id in _models(config, round_id) else None
     _mark(config, round_id, "running")
-    search_stage(config, round_id, shard_ids)
+    search_stage(config, round_id, shard_ids, min_success_ratio=config.min_success_ratio)
     with recorded_stage(config, round_id, "select") as record:
         record.detail["examples"] = select_trajectories(config, round_id)
     with recorded_stage(config, round_id, "pairs") as record:
@@ -63,10 +64,15 @@ def _run(config: CampaignConfig, round_id: int) -> str | None:
     return policy
 
 
-def search_stage(config: CampaignConfig, round_id: int, shard_ids: list[str]) -> None:
+def search_stage(
+    config: CampaignConfig, round_id: int, shard_ids: list[str], *, min_success_ratio: float = 1.0
+) -> None:
     """Search the shards that are not done, and record how busy the engine was meanwhile.
 
     Each shard's hard problems go on as soon as the shard is done, while the others still search.
+
+    Raises:
+        ShardsFailedError: Too many failed to go on without them.
     """
     if not shard_ids:
         return
@@ -103,21 +109,17 @@ def search_stage(config: CampaignConfig, round_id: int, shard_ids: list[str]) ->
         try:
             run_shards(search_shard, arguments, SEARCH_STAGE, follow, keep)
         except ShardsFailedError:
-            monitor.update(at_once=True)
-            if config.min_success_ratio == 1 or not _enough(config, round_id):
-                raise
             with workspace.open_catalog() as catalog:
-                record.detail["given_up"] = len(catalog.missing_shards(round_id))
-        else:
+                if not may_go_on(catalog, round_id, min_success_ratio):
+                    raise
+                record.detail["given_up"] = give_up(catalog, round_id)
+        finally:
             monitor.update(at_once=True)
 
 
-def _enough(config: CampaignConfig, round_id: int) -> bool:
-    """Whether so many of the round's problems were searched that it may go on without the others."""
+def _may_go_on(config: CampaignConfig, round_id: int) -> bool:
     with Workspace.of(config).open_catalog() as catalog:
-        rows = catalog.shards(round_id, kind=search_kind(0))
-    searched = sum(row.num_problems for row in rows if row.status == "done")
-    return searched >= config.min_success_ratio * sum(row.num_problems for row in rows)
+        return may_go_on(catalog, round_id, config.min_success_ratio)
 
 
 def _models(config: CampaignConfig, round_id: int) -> set[str]:

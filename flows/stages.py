@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     Measure = Callable[[], dict[str, float]]
 
 _MAX_PARALLEL_SHARDS = 16
+_MAX_SUBMITTED = 2 * _MAX_PARALLEL_SHARDS
+"""A future and its task run cost memory and the server's attention; thousands at once gain nothing."""
+_SUBMIT_SECONDS = 1 / 20
+"""Prefect's server records some 25 task runs a second, and its UI is to stay quick meanwhile."""
 _SAVE_EVERY_SECONDS = 30.0
 
 
@@ -64,17 +69,16 @@ def run_shards(
     """
     ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
     running: dict[PrefectFuture[Any], str] = {}
-    count = 0
+    waiting, count, earliest = deque(arguments), 0, 0.0
     failed: list[tuple[str, BaseException]] = []
-
-    def submit(each: tuple[Any, ...]) -> None:
-        future = task.submit(*each)
-        running[future] = str(each[2])
-        future.add_done_callback(ended.put)
-
-    for each in arguments:
-        submit(each)
-    while running:
+    while waiting or running:
+        while waiting and len(running) < _MAX_SUBMITTED:
+            time.sleep(max(0.0, earliest - time.monotonic()))
+            earliest = time.monotonic() + _SUBMIT_SECONDS
+            each = waiting.popleft()
+            future = task.submit(*each)
+            running[future] = str(each[2])
+            future.add_done_callback(ended.put)
         future = ended.get()
         name = running.pop(future)
         count += 1
@@ -83,13 +87,14 @@ def run_shards(
             failed.append((name, result))
             continue
         if (following := follow(result)) is not None:
-            submit(following)
+            waiting.appendleft(following)
         save()
     if failed:
         names = ", ".join(name for name, _ in failed[:5]) + (", …" if len(failed) > 5 else "")
         raise ShardsFailedError(
             f"{len(failed)} of {count} shards of {stage} failed ({names}), first because: "
-            f"{failed[0][1]}; run the same command again to do only what is missing"
+            f"{str(failed[0][1]).rstrip('.')}; see `rstar shards --missing`, "
+            "and run the same command again to do only what is missing"
         )
 
 

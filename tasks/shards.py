@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from infra.catalog.rows import ShardRow, ShardStatus
 from infra.evaluation import evaluate_problems
+from infra.giving_up import missing_searches
 from infra.models.registry import (
     BASE,
     base_policy,
@@ -47,8 +48,7 @@ def plan_search(config: CampaignConfig, round_id: int) -> list[str]:
     with Workspace.of(config).open_catalog() as catalog:
         ids = [problem.problem_id for problem in catalog.problems(Split.TRAIN, round_id=round_id)]
         _plan(catalog, config, round_id, search_kind(0), "search", ids)
-        missing = catalog.missing_shards(round_id)
-        return [row.shard_id for row in missing if not row.kind.startswith("evaluate")]
+        return [row.shard_id for row in missing_searches(catalog, round_id)]
 
 
 @task(name="plan-evaluation", cache_policy=NO_CACHE)

@@ -38,7 +38,7 @@ def test_the_others_go_on_and_a_retry_does_what_is_missing(config, tmp_path, ser
     assert "has not begun; start it with: rstar run" in served_cli.complaint("retry", config, "--round", 1)
     complaint = served_cli.complaint("run", config)
     assert f"1 of 3 shards of search failed ({BROKEN})" in complaint
-    assert "run the same command again to do only what is missing" in complaint
+    assert "see `rstar shards --missing`, and run the same command again" in complaint
     done = [("search-00000", "done", 1), (BROKEN, "failed", 1), ("search-00002", "done", 1)]
     assert statuses(served_cli, tmp_path) == done
     missing = served_cli.answer("shards", "--missing", "-c", folder)
@@ -65,11 +65,25 @@ def test_a_round_goes_on_without_a_shard_if_it_may_and_is_not_begun_again(config
     query = "SELECT detail->>'given_up' AS given_up FROM stages WHERE stage = 'search'"
     folder = tmp_path / "runs" / "small"
     assert served_cli.answer("sql", query, "-c", folder, "--csv") == "given_up\n1\n"
+    dropped = """SELECT shard_id, count, detail LIKE '%is damaged%' AS says_why
+        FROM drops WHERE stage = 'search' AND reason = 'shard_failed'"""
+    given_up = f"shard_id,count,says_why\n{BROKEN},4,true\n"
+    assert served_cli.answer("sql", dropped, "-c", folder, "--csv") == given_up
     before = statuses(served_cli, tmp_path)
     assert before[1] == (BROKEN, "failed", 1)
     assert served_cli("run", config).returncode == 0
     assert statuses(served_cli, tmp_path) == before
 
+    assert BROKEN in served_cli.complaint("retry", config, "--round", 1)  # who asks for it hears of it
+    log_of(tmp_path).unlink()
+    assert "1 shards done" in served_cli.answer("retry", config, "--round", 1)
+    assert served_cli.answer("sql", dropped, "-c", folder, "--csv") == "shard_id,count,says_why\n"
+
+
+def test_a_round_that_may_not_go_on_with_a_stricter_ratio_is_begun_again(config, tmp_path, served_cli):
+    text = config.read_text()
+    config.write_text(text.replace("shard_size = 4", "shard_size = 4\nmin_success_ratio = 0.6"))
+    assert served_cli("run", config).returncode == 0
     config.write_text(text.replace("shard_size = 4", "shard_size = 4\nmin_success_ratio = 0.9"))
     assert BROKEN in served_cli.complaint("run", config)  # too many of its problems are missing now
 
