@@ -191,13 +191,18 @@ def retry(
     round_id: Annotated[int, typer.Option("--round", help="Of this round.", min=0)],
     shard: Annotated[list[str] | None, typer.Option(help="Only this shard; may be repeated.")] = None,
     root: Root = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Run the shards of a round that failed or are missing, and nothing else of the campaign."""
-    from flows.retry import retry_flow  # noqa: PLC0415 - see the module's docstring
+    from flows.retry import of_retry, retry_flow  # noqa: PLC0415 - see the module's docstring
     from flows.running import session  # noqa: PLC0415 - as above
 
+    loaded = load(config, None, root)
+    if dry_run:
+        print(of_retry(loaded, round_id, shard))
+        return
     with session():
-        count = retry_flow(load(config, None, root), round_id, shard)
+        count = retry_flow(loaded, round_id, shard)
     print(f"{count} shards done" if count else "nothing is missing")
 
 

@@ -34,24 +34,24 @@ def of_campaign(config: CampaignConfig) -> str:
     after = ingest.after
     given = Given(after[Split.TRAIN], after[Split.HELDOUT]) if ingest.added else Given()
     plan = make_plan(config, given)
-    return _text(config, [_ingest_line(ingest), *_lines(config, plan.stages), f"write {_report(config)}"])
+    return as_text(config, [_ingest_line(ingest), *_lines(config, plan.stages), f"write {_report(config)}"])
 
 
 def of_ingest(config: CampaignConfig) -> str:
     """What `ingest_flow` would do. Raises: RstarError, as above."""
-    return _text(config, [_ingest_line(preview_ingest(config))])
+    return as_text(config, [_ingest_line(preview_ingest(config))])
 
 
 def of_round(config: CampaignConfig, round_id: int) -> str:
     """What `round_flow` would do. Raises: RstarError, as above."""
     stages = [each for each in make_plan(config).stages if each.round_id == round_id]
-    return _text(config, list(_lines(config, [each for each in stages if not each.is_evaluation])))
+    return as_text(config, list(_lines(config, [each for each in stages if not each.is_evaluation])))
 
 
 def of_evaluation(config: CampaignConfig, round_id: int, label: str) -> str:
     """What `evaluate_flow` would do. Raises: RstarError, as above."""
     plan: Plan = make_plan(config)
-    return _text(config, list(_lines(config, [plan.of.evaluation(round_id, label)])))
+    return as_text(config, list(_lines(config, [plan.of.evaluation(round_id, label)])))
 
 
 def of_maintenance(campaign: str, keep_days: float) -> str:
@@ -83,7 +83,8 @@ def announce(text: str, name: str) -> None:
     )
 
 
-def _text(config: CampaignConfig, lines: Sequence[str]) -> str:
+def as_text(config: CampaignConfig, lines: Sequence[str]) -> str:
+    """The lines under a head that says which campaign they are about."""
     shown = [f"- {line}" for line in lines] or ["- nothing: all of it is done"]
     return "\n".join([f"dry run, nothing is changed: {config.name} in {Workspace.of(config).root}", *shown])
 
@@ -106,8 +107,8 @@ def _lines(config: CampaignConfig, stages: Sequence[Stage]) -> Iterator[str]:
             yield _shards_line(each, waiting.get((each.round_id, each.kind), []))
         elif each.left.examples:
             role, examples = _MODELS[each.name]
-            model = trained_id(each.round_id, role)
-            yield f"round {each.round_id}, {each.name}: train {model} on about {each.left.examples:,} {examples}"
+            what = f"train {trained_id(each.round_id, role)} on about {each.left.examples:,} {examples}"
+            yield f"round {each.round_id}, {each.name}: {what}"
 
 
 def _shards_line(stage: Stage, waiting: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
+from flows.dry_run import announce, as_text
 from flows.evaluate import evaluate_stage
 from flows.round import search_stage
 from flows.stages import shard_threads
@@ -23,11 +24,17 @@ _EVALUATION = "evaluate:"
 
 
 @flow(name="retry", flow_run_name="{config.name}-retry-{round_id}", task_runner=shard_threads())
-def retry_flow(config: CampaignConfig, round_id: int, shard_ids: list[str] | None = None) -> int:
+def retry_flow(
+    config: CampaignConfig, round_id: int, shard_ids: list[str] | None = None, dry_run: bool = False
+) -> int:
     """Run the shards of a round that are not done, all of them or those named; returns how many that were.
 
     Done shards stay as they are, and nothing is trained: `campaign` goes on with the rest of the round.
+    A dry run only names the shards, and returns 0.
     """
+    if dry_run:
+        announce(of_retry(config, round_id, shard_ids), config.name)
+        return 0
     try:
         with Workspace.of(config).claim(f"round-{round_id}"):
             missing = _missing(config, round_id, shard_ids)
@@ -43,15 +50,30 @@ def retry_flow(config: CampaignConfig, round_id: int, shard_ids: list[str] | Non
         close_services()
 
 
+def of_retry(config: CampaignConfig, round_id: int, shard_ids: list[str] | None = None) -> str:
+    """What `retry_flow` would do.
+
+    Raises:
+        ConfigError: The round has not begun, or there is no such shard.
+    """
+    missing = _missing(config, round_id, shard_ids)
+    return as_text(
+        config, [f"run {row.shard_id}, {row.num_problems} problems, now {row.status}" for row in missing]
+    )
+
+
 def _missing(config: CampaignConfig, round_id: int, shard_ids: list[str] | None) -> list[ShardRow]:
     """Shards to run.
 
     Raises:
         ConfigError: The round has not begun, there is no such shard, or the round has other settings.
     """
-    with Workspace.of(config).open_catalog() as catalog:
-        refuse_other_settings(catalog, config)
-        planned = catalog.shards(round_id)
+    catalog = Workspace.of(config).look()
+    planned = []
+    if catalog is not None:
+        with catalog:
+            refuse_other_settings(catalog, config)
+            planned = catalog.shards(round_id)
     if not planned:
         raise ConfigError(f"round {round_id} of {config.name} has not begun; start it with: rstar run CONFIG")
     unknown = sorted(set(shard_ids or ()) - {row.shard_id for row in planned})
