@@ -7,7 +7,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -34,6 +34,7 @@ _MAX_SUBMITTED = 2 * _MAX_PARALLEL_SHARDS
 _SUBMIT_SECONDS = 1 / 20
 """Prefect's server records some 25 task runs a second, and its UI is to stay quick meanwhile."""
 _SAVE_EVERY_SECONDS = 30.0
+_LOOK_EVERY_SECONDS = 5.0
 
 
 def _nothing_follows(_: object) -> None:
@@ -62,7 +63,7 @@ def run_shards(
         arguments: The task's arguments for each shard.
         stage: Named in the error.
         follow: From what a shard's task returned to the arguments of a shard that is to come after it.
-        save: Called whenever a shard is done.
+        save: Called whenever a shard has ended, and every few seconds meanwhile.
 
     Raises:
         ShardsFailedError: Names the shards that failed and the first reason.
@@ -79,7 +80,11 @@ def run_shards(
             future = task.submit(*each)
             running[future] = str(each[2])
             future.add_done_callback(ended.put)
-        future = ended.get()
+        save()
+        try:
+            future = ended.get(timeout=_LOOK_EVERY_SECONDS)
+        except Empty:
+            continue
         name = running.pop(future)
         count += 1
         result: object = future.result(raise_on_failure=False)
@@ -88,7 +93,6 @@ def run_shards(
             continue
         if (following := follow(result)) is not None:
             waiting.appendleft(following)
-        save()
     if failed:
         names = ", ".join(name for name, _ in failed[:5]) + (", …" if len(failed) > 5 else "")
         raise ShardsFailedError(

@@ -102,7 +102,7 @@ def test_another_campaign_lends_its_rates(told, tmp_path, write_config, cli):
     assert search["left"]["gpu_hours"] == pytest.approx(2 * search["left"]["hours"])
 
 
-def test_done_and_left_are_all_of_it_in_the_middle_of_a_round(told, tmp_path):
+def test_done_and_left_are_all_of_it_in_the_middle_of_a_round(told):
     config = load_config(told["first"])
     plan = make_plan(config)
     whole = stages_of(plan)[1, "search"].done

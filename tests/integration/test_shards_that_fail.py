@@ -80,7 +80,7 @@ def test_a_round_goes_on_without_a_shard_if_it_may_and_is_not_begun_again(config
     assert served_cli.answer("sql", dropped, "-c", folder, "--csv") == "shard_id,count,says_why\n"
 
 
-def test_a_round_that_may_not_go_on_with_a_stricter_ratio_is_begun_again(config, tmp_path, served_cli):
+def test_a_round_that_may_not_go_on_with_a_stricter_ratio_is_begun_again(config, served_cli):
     text = config.read_text()
     config.write_text(text.replace("shard_size = 4", "shard_size = 4\nmin_success_ratio = 0.6"))
     assert served_cli("run", config).returncode == 0
