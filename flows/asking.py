@@ -25,10 +25,10 @@ Form = Literal["table", "json", "csv"]
 
 
 def print_coverage(campaign: str, *, by: str, round_id: int | None, at: str | None, form: Form) -> None:
-    """Coverage by tier or source, now or at a version.
+    """Coverage by tier, source or rollouts, now or at a version.
 
     Raises:
-        CatalogError: There is no catalog or no such version, or `by` is neither.
+        CatalogError: There is no catalog or no such version, or `by` is none of these.
     """
     with open_at(campaign, at) as catalog:
         rows = catalog.coverage(round_id, by=by)

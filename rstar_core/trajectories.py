@@ -29,7 +29,7 @@ def trajectories(problem_id: str, tree: Tree) -> tuple[Trajectory, ...]:
                 q_values=tuple(node.q for node in path),
                 answer=answer,
                 correct=leaf.correct is True,
-                found_at_rollout=first.get(leaf.index, 0),
+                found_at_rollout=first.get(leaf.index),
             )
         )
     return tuple(found)

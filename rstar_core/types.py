@@ -155,7 +155,7 @@ class Trajectory:
         q_values: Q of each step after the search; same length as node_ids.
         answer: The predicted answer.
         correct: Whether the answer check accepted it.
-        found_at_rollout: The rollout of its tree, from 1 on, that first ended in it; 0 if not known.
+        found_at_rollout: The rollout of its tree, from 1 on, that first ended in it; None if not known.
     """
 
     problem_id: str
@@ -164,7 +164,7 @@ class Trajectory:
     q_values: tuple[float, ...]
     answer: str
     correct: bool
-    found_at_rollout: int = field(default=0, compare=False)
+    found_at_rollout: int | None = field(default=None, compare=False)
 
     @property
     def mean_q(self) -> float:

@@ -172,7 +172,8 @@ class CatalogReader(Closing):
     def coverage(self, round_id: int | None = None, *, by: str = "tier") -> list[dict[str, Any]]:
         """Rows of `coverage` (by="tier"), `coverage_by_source` ("source") or `coverage_curve` ("rollouts").
 
-        Keys: round, tier or source, rollouts, problems, solved, coverage (a share in [0, 1]).
+        Keys: round, tier or source, rollouts, problems, solved, coverage (a share in [0, 1]). The
+        last two of a curve are None where the catalog of older code does not know when solutions were found.
 
         Raises:
             CatalogError: `by` is something else.

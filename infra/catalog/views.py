@@ -85,7 +85,7 @@ COVERAGE_CURVE = View(
     "coverage_curve",
     "Per round, tier (and all) and number of rollouts spent on a problem (1, 2, 4, 8, … and all that were):"
     " training problems tried, how many had a correct trajectory by then, and their share. The trees of a"
-    " problem count one after the other.",
+    " problem count one after the other; null where it was not written down when a solution was found.",
     """
     WITH done AS (
         SELECT round_id, shard_id FROM shards WHERE status = 'done' AND NOT starts_with(kind, 'evaluate')
@@ -95,21 +95,22 @@ COVERAGE_CURVE = View(
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::BIGINT AS before
         FROM trees SEMI JOIN done USING (round_id, shard_id)
     ), solved AS (
-        SELECT round_id, problem_id, min(before + found_at_rollout) AS at_rollout
+        SELECT round_id, problem_id, min(before + found_at_rollout) AS at_rollout,
+            bool_or(found_at_rollout IS NULL) AS unknown
         FROM (FROM trajectories SEMI JOIN done USING (round_id, shard_id) WHERE correct)
         JOIN spent USING (round_id, problem_id, tree_index) GROUP BY round_id, problem_id
     ), steps AS (
         SELECT round_id, unnest([2**n FOR n IN range(40) IF 2**n < most] || [most])::BIGINT AS rollouts
         FROM (SELECT round_id, max(before + num_rollouts) AS most FROM spent GROUP BY round_id)
     )
-    SELECT o."round", coalesce(o.tier, 'all') AS tier, rollouts, count(*) AS problems,
-        count(*) FILTER (WHERE at_rollout <= rollouts) AS solved,
-        count(*) FILTER (WHERE at_rollout <= rollouts) / count(*) AS coverage
-    FROM outcomes o LEFT JOIN solved s ON s.round_id = o."round" AND s.problem_id = o.problem_id
-    JOIN steps ON steps.round_id = o."round"
-    GROUP BY GROUPING SETS ((o."round", o.tier, rollouts), (o."round", rollouts))
-    ORDER BY o."round", list_position(['gsm', 'math', 'olympiad', 'other', 'all'], coalesce(o.tier, 'all')),
-        rollouts
+    SELECT *, solved / problems AS coverage FROM (
+        SELECT o."round", coalesce(o.tier, 'all') AS tier, rollouts, count(*) AS problems,
+            CASE WHEN bool_or(unknown) THEN NULL
+                ELSE count(*) FILTER (WHERE at_rollout <= rollouts) END AS solved
+        FROM outcomes o LEFT JOIN solved s ON s.round_id = o."round" AND s.problem_id = o.problem_id
+        JOIN steps ON steps.round_id = o."round"
+        GROUP BY GROUPING SETS ((o."round", o.tier, rollouts), (o."round", rollouts))
+    ) ORDER BY "round", list_position(['gsm', 'math', 'olympiad', 'other', 'all'], tier), rollouts
     """,
 )
 

@@ -138,6 +138,54 @@ def test_the_curve_counts_the_rollouts_of_a_problems_trees_one_after_the_other(c
     ]
 
 
+def test_the_curve_is_null_where_it_was_not_written_down_when_a_solution_was_found(catalog):
+    shard = ShardRow(901, "a", "search", 1, ShardStatus.RUNNING, 2, ("p0", "p1"))
+    paths = [path(shard, "p0", 0, correct=True, rollout=None), path(shard, "p1", 0, correct=True, rollout=1)]
+    trees = [tree(shard, each, 1, num_rollouts=1) for each in shard.problem_ids]
+    catalog.commit_shard(shard, trees=trees, trajectories=paths)
+    curve = {row["tier"]: (row["solved"], row["coverage"]) for row in catalog.coverage(901, by="rollouts")}
+    assert curve == {"gsm": (None, None), "math": (1, 1.0), "all": (None, None)}
+
+
+def test_outcomes_of_a_catalog_of_older_code_are_filled_in_from_the_facts(tmp_path, empty_catalog):
+    root = empty_catalog(tmp_path / "c")
+    with Catalog.open(root) as catalog:
+        catalog.add_problems(PROBLEMS)
+        for round_id in (1, 2):  # p0 is solved by two shards, p1 by one of two; p3 is not for training
+            for name, found in (
+                ("a", {"p0": [True, False], "p1": [False], "p3": [True]}),
+                ("b", {"p0": [True], "p1": [True, True], "p2": []}),
+                ("e", {}),
+            ):
+                shard = ShardRow(
+                    round_id, name, KINDS[name], 1, ShardStatus.RUNNING, 3, tuple(found or ("p0",))
+                )
+                commit(catalog, shard, found)
+        again = ShardRow(2, "b", "search", 1, ShardStatus.RUNNING, 3, ("p0", "p1", "p2"))
+        catalog.start_shard(again)  # what it committed does not count meanwhile
+        before = catalog.coverage(), catalog.sql("FROM outcomes ORDER BY ALL")[1]
+        for statement in (
+            "DROP VIEW coverage_curve",
+            "DROP TABLE outcome_changes",
+            "ALTER TABLE trajectories DROP COLUMN found_at_rollout",
+            "UPDATE meta_schema SET version = 2",
+        ):
+            catalog.connection.execute(statement)
+    with Catalog.open(root) as catalog:
+        assert (catalog.coverage(), catalog.sql("FROM outcomes ORDER BY ALL")[1]) == before
+        assert [
+            (row["round"], row["problems"], row["solved"]) for row in before[0] if row["tier"] == "all"
+        ] == [
+            (1, 3, 2),
+            (2, 2, 1),
+        ]
+        assert [each for each in differences(catalog) if "outcome" in each] == []
+        commit(catalog, again, {"p0": [], "p1": [True], "p2": [True]})
+        solved = [row["solved"] for row in catalog.coverage(2) if row["tier"] == "all"]
+        assert solved == [3]
+        assert [each for each in differences(catalog) if "outcome" in each] == []
+
+
 def test_small_files_are_merged_as_one_goes_and_nothing_is_lost(tmp_path, empty_catalog, monkeypatch):
     monkeypatch.setattr("infra.catalog.merging.MERGE_EVERY_VERSIONS", 8)
     names = tuple(f"p{number}" for number in range(120))  # more rows than are kept inside the metadata
