@@ -18,7 +18,14 @@ from infra.ppm import step_scores
 from infra.tokens import choose_pad_id
 from infra.training.examples import PairExample, encode_pair, read_rows, split_pairs
 from infra.training.job import PairRow, PpmJob
-from infra.training.session import LengthSortedBatches, Reporter, begin, finish, trainer_settings
+from infra.training.session import (
+    LengthSortedBatches,
+    Reporter,
+    begin,
+    finish,
+    round_size,
+    trainer_settings,
+)
 from rstar_core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -149,14 +156,19 @@ def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
         job.config, folder=folder, seed=job.seed, longest=max(lengths), sequences_per_example=2
     )
     reporter = Reporter(stream)
+    filler = PairExample("", [pad_id], [pad_id], 0.0)
     trainer = StepPairTrainer(
         order=LengthSortedBatches(
-            lengths, [e.group for e in train], batch_size=job.config.batch_size, seed=job.seed
+            lengths,
+            [e.group for e in train],
+            batch_size=job.config.batch_size,
+            seed=job.seed,
+            round_size=round_size(settings),
         ),
         model=load_classifier(job, pad_id),
         args=RewardConfig(**settings, max_length=None, remove_unused_columns=False),
         data_collator=lambda examples: collate(examples, pad_id),
-        train_dataset=_dataset(train),
+        train_dataset=_dataset([*train, filler]),
         eval_dataset=_dataset(held_out) if held_out else None,
         processing_class=tokenizer,
         compute_metrics=_pair_metrics,

@@ -62,12 +62,26 @@ def has_fast_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def num_processes() -> int:
+    """Processes that share this training; the launcher says it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def trainer_settings(
     config: SftConfig | PpmConfig, *, folder: Path, seed: int, longest: int, sequences_per_example: int
 ) -> dict[str, Any]:
-    """Arguments of a TRL configuration: the weights are float32, the arithmetic bf16 where that is faster."""
+    """Arguments of a TRL configuration: the weights are float32, the arithmetic bf16 where that is faster.
+
+    Raises:
+        TrainingError: The global batch cannot be shared equally.
+    """
     on_gpu = torch.cuda.is_available()
-    share = max(1, config.batch_size // int(os.environ.get("WORLD_SIZE", "1")))
+    share, rest = divmod(config.batch_size, num_processes())
+    if rest:
+        raise TrainingError(
+            f"A batch_size of {config.batch_size} cannot be shared equally by {num_processes()} processes; "
+            f"choose a multiple of {num_processes()}."
+        )
     micro = max(size for size in range(1, min(config.micro_batch_size, share) + 1) if share % size == 0)
     return {
         "output_dir": str(folder / "trainer"),
@@ -91,23 +105,47 @@ def trainer_settings(
     }
 
 
+def round_size(settings: dict[str, Any]) -> int:
+    """Examples that all processes read at a time; 1 for a process alone, whose last batch may be short."""
+    alone = num_processes() == 1
+    return 1 if alone else int(settings["per_device_train_batch_size"]) * num_processes()
+
+
 class LengthSortedBatches(Sampler[int]):
     """Random global batches, sorted by length within each, so that micro-batches hold little padding.
 
     Which examples share an optimizer step stays random; examples of one group stay together.
+
+    Args:
+        lengths: Tokens of each example.
+        groups: Group of each example.
+        batch_size: Examples of an optimizer step.
+        seed: Seed of the order.
+        round_size: Examples that all processes read at a time. An epoch is filled up to a multiple of it with
+            the index after the last example, whose example has to count for nothing; otherwise a process that
+            is short of a batch would get the epoch's first examples a second time.
     """
 
-    def __init__(self, lengths: Sequence[int], groups: Sequence[str], *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        groups: Sequence[str],
+        *,
+        batch_size: int,
+        seed: int,
+        round_size: int = 1,
+    ) -> None:
         self._members: dict[str, list[int]] = {}
         for index, group in enumerate(groups):
             self._members.setdefault(group, []).append(index)
         self._length = {group: max(lengths[i] for i in members) for group, members in self._members.items()}
         self._num_examples = len(groups)
+        self._num_fillers = -len(groups) % round_size
         self._batch_size = batch_size
         self._rng = random.Random(seed)  # noqa: S311  # an order, not a secret
 
     def __len__(self) -> int:
-        return self._num_examples
+        return self._num_examples + self._num_fillers
 
     def __iter__(self) -> Iterator[int]:
         order = list(self._members)
@@ -121,6 +159,7 @@ class LengthSortedBatches(Sampler[int]):
                 yield from self._sorted(batch)
                 batch, size = [], 0
         yield from self._sorted(batch)
+        yield from [self._num_examples] * self._num_fillers
 
     def _sorted(self, batch: list[str]) -> Iterator[int]:
         for group in sorted(batch, key=self._length.__getitem__, reverse=True):

@@ -22,6 +22,7 @@ from infra.training.session import (
     Reporter,
     begin,
     finish,
+    round_size,
     trainer_settings,
 )
 from rstar_core.errors import TrainingError
@@ -32,11 +33,18 @@ if TYPE_CHECKING:
 
 
 class PolicyTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
-    """TRL's trainer with our order of examples, and a shorter way to the same loss on a CPU."""
+    """TRL's trainer with our order of examples, and a shorter way to the same loss on a CPU.
 
-    def __init__(self, *, order: LengthSortedBatches, **arguments: Any) -> None:  # noqa: ANN401
+    Args:
+        order: The examples' order.
+        longest: Tokens of the longest example.
+        arguments: Of TRL's trainer.
+    """
+
+    def __init__(self, *, order: LengthSortedBatches, longest: int, **arguments: Any) -> None:  # noqa: ANN401
         super().__init__(**arguments)
         self._order = order
+        self._largest_batch = longest * self.args.per_device_train_batch_size
 
     def _get_train_sampler(self, _: Any = None) -> LengthSortedBatches:  # noqa: ANN401
         return self._order
@@ -54,7 +62,10 @@ class PolicyTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
         costs three times the plain computation, a quarter of the whole step, so small batches go without.
         """
         ids, labels = inputs["input_ids"], inputs["labels"]
-        if return_outputs or num_items_in_batch is None or ids.is_cuda or ids.numel() > LARGE_BATCH_TOKENS:
+        processes = self.accelerator.num_processes
+        # Both ways talk to the other processes, so all have to take the same one, whatever their batch.
+        size = ids.numel() if processes == 1 else self._largest_batch
+        if return_outputs or num_items_in_batch is None or ids.is_cuda or size > LARGE_BATCH_TOKENS:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         targets = labels[:, 1:]
         kept = (targets != IGNORED).any(dim=0).nonzero().squeeze(-1)  # the prompt needs no logits
@@ -66,11 +77,14 @@ class PolicyTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
             logits.float(), targets, ignore_index=IGNORED, reduction="sum"
         )
         learnt = targets != IGNORED
-        right = (logits.detach().argmax(-1) == targets)[learnt].float().mean().item()
-        self._metrics["train"]["mean_token_accuracy"].append(right)
-        self._total_train_tokens += int(inputs["attention_mask"].sum())
+        right = (logits.detach().argmax(-1) == targets)[learnt]
+        counts = torch.stack([right.sum(), learnt.sum(), inputs["attention_mask"].sum()])
+        num_right, num_learnt, num_tokens = self.accelerator.gather(counts).view(-1, 3).sum(dim=0).tolist()
+        self._metrics["train"]["mean_token_accuracy"].append(num_right / max(num_learnt, 1))
+        self._total_train_tokens += num_tokens
         self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        return total / num_items_in_batch
+        # Data parallelism averages gradients over processes; the number of items is that of all of them.
+        return total / num_items_in_batch * processes
 
 
 def _load_examples(job: SftJob, tokenizer: Any) -> tuple[list[SftExample], dict[str, float | None]]:  # noqa: ANN401
@@ -102,13 +116,21 @@ def train(job: SftJob, folder: Path, stream: TextIO) -> None:
         job.config, folder=folder, seed=job.seed, longest=max(lengths), sequences_per_example=1
     )
     reporter = Reporter(stream)
+    filler = SftExample([tokenizer.pad_token_id], [IGNORED])
     trainer = PolicyTrainer(
         order=LengthSortedBatches(
-            lengths, [str(i) for i in range(len(lengths))], batch_size=job.config.batch_size, seed=job.seed
+            lengths,
+            [str(i) for i in range(len(lengths))],
+            batch_size=job.config.batch_size,
+            seed=job.seed,
+            round_size=round_size(settings),
         ),
+        longest=max(lengths),
         model=model,
         args=SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True}),
-        train_dataset=Dataset.from_list([{"input_ids": e.input_ids, "labels": e.labels} for e in examples]),
+        train_dataset=Dataset.from_list(
+            [{"input_ids": e.input_ids, "labels": e.labels} for e in (*examples, filler)]
+        ),
         processing_class=tokenizer,
         callbacks=[reporter],
     )
