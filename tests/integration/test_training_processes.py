@@ -1,6 +1,5 @@
 """Training by two processes on a CPU, joined by gloo, through `accelerate launch` as it is shipped."""
 
-import os
 import json
 import sys
 from pathlib import Path
