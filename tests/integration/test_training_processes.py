@@ -93,7 +93,8 @@ def test_two_processes_train_what_one_does_with_the_same_global_batch(kind, tiny
         assert (tensor - second[name]).abs().max() < 2e-5, name
     moved = max((tensor - start[name]).abs().max().item() for name, tensor in first.items() if name in start)
     assert moved > 1e-3  # or nothing was compared
-    same = set(one.metrics) - {"peak_memory_mb", "num_tokens"}
+    # The accuracy is a mean over batches, and two processes cut the same examples into other batches.
+    same = set(one.metrics) - {"peak_memory_mb", "num_tokens", "token_accuracy"}
     assert {name: two.metrics[name] for name in same} == pytest.approx(
         {name: one.metrics[name] for name in same}, rel=1e-4
     )
