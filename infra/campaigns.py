@@ -19,6 +19,8 @@ BASE_ROUND = 0
 
 _PROBLEM_SETTINGS = ("seed", "sources")
 _MODEL_SETTINGS = ("policy", "bootstrap")
+_WHICH_MODEL = ("engine", "model", "quantization")
+"""What decides what a model says; where it is served and how it is asked may change at any time."""
 
 
 def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
@@ -72,7 +74,9 @@ def _identity(config: dict[str, Any], round_id: int, *, begun: bool) -> dict[str
     """The settings that may not change any more."""
     fixed = {name: config.get(name) for name in _PROBLEM_SETTINGS}
     if begun:
-        fixed |= {name: config.get(name) for name in _MODEL_SETTINGS}
+        for name in _MODEL_SETTINGS:
+            model = config.get(name)
+            fixed[name] = model and {each: model.get(each) for each in _WHICH_MODEL}
         fixed["rounds"] = config["rounds"][:round_id]
     return fixed
 

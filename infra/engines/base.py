@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -19,21 +19,23 @@ class EngineStats:
         prompt_tokens: Prompt tokens computed.
         reused_tokens: Prompt tokens taken from a cache.
         busy_seconds: Time with at least one request being worked on.
+        requests: Requests sent to a server, repetitions included.
+        retries: Those of them that repeated one that had failed.
+        cost: Price of the tokens, in the currency of the configuration's prices.
     """
 
     generated_tokens: int = 0
     prompt_tokens: int = 0
     reused_tokens: int = 0
     busy_seconds: float = 0.0
+    requests: int = 0
+    retries: int = 0
+    cost: float = 0.0
 
     def since(self, earlier: EngineStats) -> EngineStats:
         """What was counted after `earlier`."""
-        return EngineStats(
-            self.generated_tokens - earlier.generated_tokens,
-            self.prompt_tokens - earlier.prompt_tokens,
-            self.reused_tokens - earlier.reused_tokens,
-            self.busy_seconds - earlier.busy_seconds,
-        )
+        before = astuple(earlier)
+        return EngineStats(*(now - then for now, then in zip(astuple(self), before, strict=True)))
 
 
 class Closable(Protocol):

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settings
@@ -52,6 +54,26 @@ def test_a_round_may_be_added_and_the_evaluation_changed(catalog):
     longer = CONFIG.model_copy(update={"rounds": (*CONFIG.rounds, RoundConfig())})
     refuse_other_settings(catalog, longer)
     refuse_other_settings(catalog, apply_overrides(CONFIG, {"evaluation.num_trees": 4}))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("policy.base_url", ["http://a/v1", "http://b/v1"]),
+        ("policy.unavailable_seconds", 5.0),
+        ("policy.max_concurrency", 8),
+    ],
+)
+def test_where_a_model_is_served_may_change_at_any_time(catalog, setting, value):
+    refuse_other_settings(catalog, apply_overrides(CONFIG, {setting: value}))
+
+
+def test_settings_that_were_written_down_before_there_were_lists_of_addresses_are_read():
+    old = CONFIG.model_dump(mode="json")
+    old["policy"]["base_url"] = None
+    assert CampaignConfig.model_validate_json(json.dumps(old)) == CONFIG
+    old["policy"]["base_url"] = "http://a/v1"
+    assert CampaignConfig.model_validate_json(json.dumps(old)).policy.base_url == ("http://a/v1",)
 
 
 def test_a_round_is_done_when_it_was_marked_so(catalog):

@@ -221,14 +221,6 @@ def test_a_bootstrap_server_that_refuses_is_named_and_done_shards_stay(
         assert not catalog.fetch(TreeRow)
 
 
-@pytest.mark.skip(reason="it takes a minute: 5 requests with back-off in each of 3 attempts of a shard")
-def test_a_bootstrap_server_that_is_away_is_named(served_cli, write_config, tmp_path):
-    config = write_config(tmp_path)
-    text = '[bootstrap]\nengine = "openai"\nmodel = "large"\nbase_url = "http://127.0.0.1:9/v1"\n[[rounds]]'
-    config.write_text(config.read_text().replace("[[rounds]]", text, 1))
-    assert "http://127.0.0.1:9/v1 did not answer" in served_cli.complaint("run", config)
-
-
 def test_exec_keeps_its_contract(process):
     programs = [
         {"id": "sum", "code": "print(1 + 1)"},

@@ -1,0 +1,107 @@
+"""What a request says, and how its reply is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from infra.engines.openai.addresses import read_addresses
+from infra.engines.openai.replicas import Replicas
+from infra.engines.openai.spending import Spending, Usage
+from infra.engines.openai.transport import Failure, Transport
+from rstar_core.errors import EngineError
+from rstar_core.prompts import PromptStyle, render
+from rstar_core.tags import STOP_TAGS
+from rstar_core.types import Completion
+
+if TYPE_CHECKING:
+    from infra.engines.base import EngineStats
+    from infra.engines.openai.addresses import Address
+    from infra.engines.openai.transport import Answer
+    from rstar_core.config import PolicyConfig
+    from rstar_core.requests import Propose
+
+
+class OpenAIPolicy:
+    """Policy over `POST {base_url}/completions` of one server or of several with the same model.
+
+    Raises:
+        ConfigError: The configuration names no address, or one that cannot be used.
+    """
+
+    def __init__(self, style: PromptStyle, config: PolicyConfig) -> None:
+        addresses, self._secrets = read_addresses(config)
+        self._style, self._model = style, config.model
+        self._spending = Spending(config)
+        transport = Transport(self._secrets, config.timeout_seconds)
+        self._replicas = Replicas(addresses, transport, self._spending, config)
+
+    async def propose(self, request: Propose) -> tuple[Completion, ...]:
+        """Sample candidates, waiting for servers that are away or have too much to do.
+
+        Raises:
+            EngineUnavailableError: No server answered for too long.
+            EngineError: A server refused the request, has another model or answered nonsense, or the
+                spending cap is reached.
+        """
+        body = {
+            "model": self._model,
+            "prompt": "".join(render(request.question, request.steps, self._style)),
+            "n": request.num_candidates,
+            "seed": request.seed,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+            "stop": list(STOP_TAGS),
+            "include_stop_str_in_output": True,
+            "skip_special_tokens": False,  # where the tags are special tokens they still belong to the text
+        }
+        address, reply = await self._replicas.ask("/completions", body, home=request.question)
+        if isinstance(reply, Failure):
+            if reply.is_too_long:
+                return (Completion("", 0, finished=False),) * request.num_candidates
+            raise EngineError(
+                f"the server at {address.url} refused a request for model '{self._model}' with {reply.reason}"
+            )
+        return self._read(address, reply)
+
+    def stats(self) -> EngineStats:
+        """Counters since the start."""
+        return self._spending.stats
+
+    def close(self) -> None:
+        """Nothing is held between requests."""
+
+    def _read(self, address: Address, answer: Answer) -> tuple[Completion, ...]:
+        """As many completions as the server sent; the search knows how many it asked for."""
+        try:
+            choices = sorted(answer.content["choices"], key=lambda choice: choice["index"])
+            texts = [_with_tag(choice) for choice in choices]
+            finished = [choice.get("finish_reason") == "stop" for choice in choices]
+            usage = _usage(answer.content.get("usage") or {})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            shown = self._secrets.hide(str(answer.content))[:200]
+            raise EngineError(
+                f"the server at {address.url} answered {shown!r}, which is no list of completions"
+            ) from error
+        self._spending.add(usage, address.url)
+        share, rest = divmod(usage.generated_tokens, max(1, len(texts)))  # counted for all choices together
+        return tuple(
+            Completion(text, share + (index < rest), ended)
+            for index, (text, ended) in enumerate(zip(texts, finished, strict=True))
+        )
+
+
+def _usage(told: dict[str, Any]) -> Usage:
+    details = told.get("prompt_tokens_details") or {}
+    return Usage(
+        prompt_tokens=int(told.get("prompt_tokens") or 0),
+        cached_tokens=int(details.get("cached_tokens") or 0),
+        generated_tokens=int(told.get("completion_tokens") or 0),
+        is_told="completion_tokens" in told,
+    )
+
+
+def _with_tag(choice: dict[str, Any]) -> str:
+    """The text with its stop tag: vLLM keeps it on request, other servers only say which one it was."""
+    text, reason = str(choice["text"]), choice.get("stop_reason")
+    return text + reason if isinstance(reason, str) and not text.endswith(reason) else text
