@@ -9,6 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from flows import server_cli
 from flows.catalog_cli import catalog_app
 from flows.options import (
     DEMO_CAMPAIGN,
@@ -36,6 +37,8 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=True, help="Models on this machine and in a campaign.")
 app.add_typer(models_app, name="models")
 app.add_typer(catalog_app, name="catalog")
+app.command()(server_cli.up)
+app.command()(server_cli.setup)
 
 
 @app.command()

@@ -73,13 +73,15 @@ def announce(text: str, name: str) -> None:
     from prefect.artifacts import create_markdown_artifact  # noqa: PLC0415 - as above
     from prefect.context import FlowRunContext  # noqa: PLC0415 - as above
 
+    from tasks.report import artifact_key  # noqa: PLC0415 - as above
+
     if FlowRunContext.get() is None:
         print(text)
         return
     for line in text.splitlines():
         get_run_logger().info(line)
     create_markdown_artifact(
-        key=f"{name.replace('_', '-')}-dry-run", markdown=text, description="What would be done"
+        key=f"{artifact_key(name)}-dry-run", markdown=text, description="What would be done"
     )
 
 

@@ -44,7 +44,7 @@ def start_temporary_server() -> None:
 
         def _run_uvicorn_command(self) -> subprocess.Popen[bytes]:
             process = super()._run_uvicorn_command()
-            _end_with_us(process.pid)
+            end_with_us(process.pid)
             return process
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits the mask
@@ -56,19 +56,20 @@ def start_temporary_server() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _end_with_us(process_id: int) -> None:
+def end_with_us(process_id: int) -> None:
     """Have the process killed when this one ends, even by `kill -9`.
 
     The kernel's own way (PR_SET_PDEATHSIG) has to be asked for by the child itself, and Prefect starts it.
     """
-    global _watcher  # noqa: PLW0603 - its end of the pipe has to stay open as long as this process lives
-    _watcher = subprocess.Popen(
+    watcher = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _END_WITH_PIPE, str(process_id)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C and a closed terminal end the command, not its watcher
     )
+    _watchers.append(watcher)
 
 
-_watcher: subprocess.Popen[bytes] | None = None
+_watchers: list[subprocess.Popen[bytes]] = []
+"""Their ends of the pipes have to stay open as long as this process lives."""

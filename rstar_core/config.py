@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rstar_core.types import Split, Tier
 from rstar_core.voting import AnswerRule
@@ -71,7 +71,19 @@ def _as_list(value: object) -> object:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-Addresses = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+def _without_passwords(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """What stands in a configuration stands in the catalog too, and in Prefect's server."""
+    for each in addresses:
+        user, at, _ = each.partition("://")[2].partition("/")[0].rpartition("@")
+        if at and not user.startswith("$"):
+            raise ValueError(
+                "an address with a password would be kept in the catalog; put user:password into an "
+                "environment variable and write ://$NAME@host"
+            )
+    return addresses
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_without_passwords)]
 
 
 class PolicyConfig(Settings):

@@ -13,6 +13,7 @@ from prefect.exceptions import PrefectException
 
 from infra.report import coverage_table
 from infra.workspace import Workspace
+from tasks.report import artifact_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,7 @@ class SearchMonitor:
         self, config: CampaignConfig, round_id: int, measure: Callable[[], Mapping[str, float]]
     ) -> None:
         self._config, self._round_id, self._measure = config, round_id, measure
-        self._key = f"{config.name.replace('_', '-')}-round-{round_id}"
+        self._key = f"{artifact_key(config.name)}-round-{round_id}"
         self._progress: UUID | None = None
         self._updated = time.monotonic()
         self._first: tuple[float, int, float] | None = None  # seconds, problems and tokens of the first look

@@ -17,6 +17,7 @@ from rstar_core.types import Problem, Split, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     import duckdb
 
@@ -89,6 +90,12 @@ class CatalogReader(Closing):
         """Id of the newest snapshot."""
         _, rows = read(self.location, lambda: ask(self._connection, f"SELECT {NEWEST_SNAPSHOT}"))
         return int(rows[0][0])
+
+    def snapshot_before(self, moment: datetime) -> int | None:
+        """The newest snapshot that is as old as this moment or older, or None."""
+        query = "SELECT max(snapshot_id) FROM lake.snapshots() WHERE snapshot_time <= ?"
+        found = read(self.location, lambda: ask(self._connection, query, (moment,)))[1][0][0]
+        return None if found is None else int(found)
 
     def snapshot_of(self, name: str) -> int:
         """Snapshot that a tag names, or a number that is one.

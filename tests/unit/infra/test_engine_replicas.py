@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
+from infra.configuration import parse_config
 from infra.engines.openai.addresses import read_addresses
 from infra.engines.openai.limit import AdaptiveLimit
 from rstar_core.config import PolicyConfig
@@ -246,8 +247,8 @@ def addresses(*urls):
 
 
 def test_an_address_takes_its_host_from_the_environment_and_hides_its_password():
-    with environment("RSTAR_TEST_HOST", "me:p%40ss@gpu-7"):
-        (address,), secrets = addresses("http://$RSTAR_TEST_HOST:8000/v1/")
+    with environment("RSTAR_TEST_LOGIN", "me:p%40ss"):
+        (address,), secrets = addresses("http://$RSTAR_TEST_LOGIN@gpu-7:8000/v1/")
     assert address.url == "http://gpu-7:8000/v1"
     assert address.auth is not None
     assert "p@ss" not in repr(address) + repr(secrets)
@@ -266,6 +267,20 @@ def test_an_address_takes_its_host_from_the_environment_and_hides_its_password()
 def test_what_is_no_address_is_said(urls, complaint):
     with pytest.raises(ConfigError, match=complaint):
         addresses(*urls)
+
+
+def test_a_password_in_a_configuration_is_refused_unshown():
+    with pytest.raises(ConfigError, match="environment variable and write") as refused:
+        parse_config(
+            {
+                "name": "x",
+                "sources": [{"kind": "builtin"}],
+                "rounds": [{}],
+                "policy": {"base_url": "http://me:pass@a/v1"},
+            },
+            origin="x.toml",
+        )
+    assert "me:pass" not in str(refused.value)
 
 
 def test_a_key_that_a_server_repeats_is_in_no_error(servers):
