@@ -286,6 +286,11 @@ class CampaignConfig(Settings):
     sandbox: SandboxConfig = SandboxConfig()
     rounds: tuple[RoundConfig, ...] = Field(min_length=1, description="Rounds in sequence; round 1 first.")
     evaluation: EvaluationConfig = EvaluationConfig()
+    accelerate: str | None = Field(
+        default=None,
+        description="How training is spread: a name of infra/deploy/accelerate (fsdp, zero3, cpu_two), or a "
+        "file for `accelerate launch --config_file`; None: one process.",
+    )
     shard_size: int = Field(default=8, ge=1, description="Problems per shard, the unit of retry.")
     shard_timeout_seconds: float = Field(
         default=21_600.0, gt=0, description="Limit of one attempt at a shard; a retry goes on from its log."

@@ -19,7 +19,7 @@ from infra.provenance import code_version
 from infra.services import close_models
 from infra.training.datasets import write_pairs, write_sft
 from infra.training.job import PpmJob, SftJob
-from infra.training.launch import file_digest, run_training
+from infra.training.launch import accelerate_launcher, file_digest, run_training
 from infra.workspace import Workspace
 from rstar_core.budget import derive_seed
 from rstar_core.config import CampaignConfig
@@ -51,7 +51,7 @@ def train_policy(config: CampaignConfig, round_id: int) -> str | None:
         seed=derive_seed(config.seed, round_id, "sft"),
         config=sft,
     )
-    result = _run(job, f"train policy {round_id}")
+    result = _run(config, job, f"train policy {round_id}")
     with workspace.open_catalog() as catalog:
         _register(catalog, _Origin(round_id, BASE, len(rows), snapshot), job, result)
     return model_id
@@ -82,14 +82,14 @@ def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
         seed=derive_seed(config.seed, round_id, "ppm"),
         config=ppm,
     )
-    result = _run(job, f"train ppm {round_id}")
+    result = _run(config, job, f"train ppm {round_id}")
     with workspace.open_catalog() as catalog:
         _register(catalog, _Origin(round_id, policy.model_id, len(rows), snapshot), job, result)
     return model_id
 
 
-def _run(job: SftJob | PpmJob, stage: str) -> TrainingResult:
-    """Run a trainer in its own process, with the memory of this process's models given back first."""
+def _run(config: CampaignConfig, job: SftJob | PpmJob, stage: str) -> TrainingResult:
+    """Run a trainer in processes of its own, with the memory of this process's models given back first."""
     close_models()
     shown = progress()
     last = 0
@@ -102,7 +102,7 @@ def _run(job: SftJob | PpmJob, stage: str) -> TrainingResult:
         last = point.step
 
     try:
-        return run_training(job, on_progress=on_progress)
+        return run_training(job, on_progress=on_progress, launcher=accelerate_launcher(config.accelerate))
     finally:
         shown.end(stage)
 

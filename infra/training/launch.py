@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PARENT_VARIABLE = "RSTAR_TRAINER_PARENT"
 _SOURCE_ROOT = Path(__file__).parents[2]
+_ACCELERATE = _SOURCE_ROOT / "infra" / "deploy" / "accelerate"
 _EXCEPTION_LINE = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:: (?P<message>.*))?$")
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -40,6 +41,22 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+
+
+def accelerate_launcher(name: str | None) -> tuple[str, ...] | None:
+    """The command that spreads a training, from a name of `infra/deploy/accelerate` or a file; None: nothing.
+
+    Raises:
+        TrainingError: There is neither.
+    """
+    if name is None:
+        return None
+    shipped = _ACCELERATE / f"{name}.yaml"
+    file = shipped if shipped.is_file() else Path(name).expanduser()
+    if not file.is_file():
+        names = ", ".join(sorted(each.stem for each in _ACCELERATE.glob("*.yaml")))
+        raise TrainingError(f"accelerate is '{name}', which is neither one of {names} nor a file.")
+    return (sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file))
 
 
 def _ignore(_: Progress) -> None:

@@ -1,105 +1,20 @@
 """A campaign that was killed in every stage has the same facts as one that nobody touched."""
 
-import contextlib
 import json
 import shutil
 import signal
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import psutil
 import pytest
 
 from infra.catalog.catalog import Catalog
-from infra.catalog.round_rows import (
-    EvaluationRow,
-    LineageRow,
-    ModelRow,
-    SftExampleRow,
-    StageRow,
-    StepPairRow,
-    TrainingCurveRow,
-)
-from infra.catalog.rows import (
-    DropRow,
-    NodeRow,
-    ProblemRow,
-    RoundRow,
-    ShardRow,
-    ShardStatus,
-    TrajectoryRow,
-    TreeRow,
-)
-from rstar_core.errors import CatalogError
+from infra.catalog.round_rows import ModelRow, SftExampleRow
+from infra.catalog.rows import ShardRow, TreeRow
+from tests.integration.campaign_facts import Watcher, compare, wait_until
 
 pytestmark = pytest.mark.timeout(1200)
-
-TABLES = (
-    *(ProblemRow, RoundRow, ShardRow, TreeRow, NodeRow, TrajectoryRow, DropRow, StepPairRow, SftExampleRow),
-    *(ModelRow, TrainingCurveRow, EvaluationRow, LineageRow),
-)
-CHANCE = {"seconds", "attempt", "metrics", "version", "dataset_version", "code_version"} | {
-    "added_at", "started_at", "finished_at", "created_at",
-}  # fmt: skip
-"""Columns that clocks and kills may change; each commit of an interrupted run is a version more."""
-PLACE = {"location", "config", "config_hash", "ppm_model"}
-"""Columns that name the campaign's folder."""
-
-
-class Watcher:
-    """What the test sees of a campaign from outside, while another process writes it."""
-
-    def __init__(self, root):
-        self.root = root
-        self._catalog = None
-
-    def close(self):
-        if self._catalog is not None:
-            self._catalog.close()
-            self._catalog = None
-
-    def has_begun(self, kind):
-        return any(row.attempt > 0 for row in self.rows(ShardRow) if row.kind == kind)
-
-    def attempt(self, kind):
-        return max((row.attempt for row in self.rows(ShardRow) if row.kind == kind), default=0)
-
-    def has_one_done(self, kind):
-        return any(row.status == ShardStatus.DONE for row in self.rows(ShardRow) if row.kind == kind)
-
-    def has_ended(self, kind):
-        rows = [row for row in self.rows(ShardRow) if row.kind == kind]
-        return bool(rows) and all(row.status == ShardStatus.DONE for row in rows)
-
-    def has_logged(self, count):
-        """Whether the trees of some search had so many replies; its log lies open until it is committed."""
-        with contextlib.suppress(FileNotFoundError):  # committed since it was listed
-            for log in (self.root / "logs" / "round-1").glob("search-*.log"):
-                if log.read_bytes().count(b"\n") > count:
-                    return True
-        return self.has_one_done("search")
-
-    def has_stage(self, name):
-        return any(row.stage == name for row in self.rows(StageRow))
-
-    def trains(self, role):
-        folder = self.root / "models" / "round-1"
-        return (folder / f"{role}.partial" / "job.json").exists() or self.has_model(role)
-
-    def has_model(self, role):
-        return (self.root / "models" / "round-1" / role).exists()
-
-    def rows(self, table):
-        """Rows of a table; none as long as there is no catalog."""
-        try:
-            if self._catalog is None:
-                self._catalog = Catalog.open(self.root, read_only=True)
-            return self._catalog.fetch(table)
-        except CatalogError:
-            self.close()
-            return []
-
 
 # Where the run is killed, in the order of the stages: a moment, how much later, and how. Each moment stays
 # true once it has come, so that a slow test process misses none.
@@ -219,18 +134,6 @@ def test_a_lost_model_folder_is_a_sentence_and_not_a_traceback(undisturbed, tmp_
     assert str(location) in complaint
 
 
-def wait_until(run, seen, moment):
-    """Wait for the moment; fail if the run ends or takes minutes before it comes."""
-    deadline = time.monotonic() + 240
-    try:
-        while not moment(seen):
-            assert run.poll() is None, f"the run ended too soon: {run.communicate()}"
-            assert time.monotonic() < deadline, "the moment never came"
-            time.sleep(0.05)  # a question costs 15 ms of a core that the run needs
-    finally:
-        seen.close()
-
-
 def is_unfinished(name, seen):
     """Whether the stage in which the run was killed was not over."""
     over = {
@@ -245,18 +148,3 @@ def is_unfinished(name, seen):
         "system 2 is evaluated": lambda: seen.has_ended("evaluate:system2"),
     }
     return not over[name]()
-
-
-def compare(one, other):
-    """The same rows in every table, as often, in all columns that neither clock nor folder decides."""
-    with Catalog.open(one, read_only=True) as left, Catalog.open(other, read_only=True) as right:
-        for table in TABLES:
-            assert facts(left, table) == facts(right, table), f"{table.TABLE} differs"
-        assert left.coverage() == right.coverage()
-        assert left.coverage(by="source") == right.coverage(by="source")
-
-
-def facts(catalog, table):
-    """Rows as sorted text. The drops at ingest name files; their number and reasons count."""
-    names = [field.name for field in fields(table) if field.name not in CHANCE | PLACE]
-    return sorted(repr([getattr(row, name) for name in names]) for row in catalog.fetch(table))

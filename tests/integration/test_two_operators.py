@@ -1,0 +1,54 @@
+"""Two operators start the same round at once: one wins, the other is told who it is."""
+
+import time
+
+import psutil
+
+from tests.integration.campaign_facts import Watcher, wait_until
+
+SEARCH = {"more": 60, "shard_size": 8, "rollouts": 64, "trains": False}
+
+
+def test_the_second_operator_gets_a_sentence_and_the_first_goes_on(tmp_path, write_config, served_process):
+    config, root = write_config(tmp_path, **SEARCH), tmp_path / "runs" / "small"
+    first = served_process.start("run", config)
+    wait_until(first, Watcher(root), lambda seen: seen.has_begun("search"))
+    second = served_process("run", config)
+    assert second.returncode == 1
+    complaint = second.stderr.splitlines()[-1]
+    assert complaint.startswith("rstar: ")
+    assert f"process {first.pid}" in complaint
+    assert first.poll() is None, "the first was over too soon to be in the way"
+    retried = served_process("retry", config, "--round", 1)
+    assert f"process {first.pid}" in retried.stderr
+    _, errors = first.communicate(timeout=280)
+    assert first.returncode == 0, errors
+    assert served_process("run", config).returncode == 0  # the claim ended with its process
+
+
+def test_a_claim_ends_with_its_process_however_that_ends(
+    tmp_path, write_config, served_process, end_abruptly
+):
+    config, root = write_config(tmp_path, **SEARCH), tmp_path / "runs" / "small"
+    first = served_process.start("run", config)
+    wait_until(first, Watcher(root), lambda seen: seen.has_begun("search"))
+    end_abruptly(first)
+    assert served_process("run", config).returncode == 0
+
+
+def test_a_killed_zygote_of_the_sandbox_is_replaced_while_the_round_goes_on(
+    tmp_path, write_config, served_process
+):
+    config, root = write_config(tmp_path, **SEARCH), tmp_path / "runs" / "small"
+    run = served_process.start("run", config)
+    seen = Watcher(root)
+    wait_until(run, seen, lambda seen: seen.has_logged(5))
+    killed = 0
+    for _ in range(3):
+        for child in psutil.Process(run.pid).children():
+            child.kill()
+            killed += 1
+        time.sleep(0.3)
+    assert killed >= 3
+    _, errors = run.communicate(timeout=280)
+    assert run.returncode == 0, errors
