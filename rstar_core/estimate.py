@@ -1,7 +1,7 @@
 """How much work a campaign is, from counts and rates: arithmetic alone.
 
 Everything expected is linear in problems and rollouts. Where the rates come from is said in
-`rstar_core.assumptions` (assumed) and found by `infra.measured` (measured).
+`rstar_core.assumptions` (assumed) and found by `infra.rates` (measured).
 """
 
 from __future__ import annotations
