@@ -27,6 +27,11 @@ def merge_if_due(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def merge_small_files(execute: Callable[[str], object]) -> None:
-    """Write down what is kept inside the metadata, then merge neighbouring small files of each table."""
+    """Write down what is kept inside the metadata, then merge neighbouring small files of each table.
+
+    Files with deleted rows are not merged, and the rows of `shards` are replaced twice in every shard's life:
+    they are rewritten first. With 33 such files a commit took 0.9 s instead of 0.4.
+    """
     execute("CALL ducklake_flush_inlined_data('lake')")
+    execute("CALL ducklake_rewrite_data_files('lake', 'shards', delete_threshold => 0.0)")
     execute(f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_BYTES})")

@@ -189,9 +189,12 @@ def test_outcomes_of_a_catalog_of_older_code_are_filled_in_from_the_facts(tmp_pa
 def test_small_files_are_merged_as_one_goes_and_nothing_is_lost(tmp_path, empty_catalog, monkeypatch):
     monkeypatch.setattr("infra.catalog.merging.MERGE_EVERY_VERSIONS", 8)
     names = tuple(f"p{number}" for number in range(120))  # more rows than are kept inside the metadata
-    with Catalog.open(empty_catalog(tmp_path / "c")) as catalog:
+    root = empty_catalog(tmp_path / "c")
+    with Catalog.open(root) as catalog:
         catalog.add_problems(replace(PROBLEMS[0], problem_id=each) for each in names)
         for number in range(20):
+            if number == 11:
+                middle = catalog.newest_snapshot()
             shard = ShardRow(1, f"search-{number}", "search", 1, ShardStatus.RUNNING, len(names), names)
             trees = [tree(shard, each, 0, index=number) for each in names]
             catalog.commit_shard(catalog.start_shard(shard), trees=trees)
@@ -199,5 +202,12 @@ def test_small_files_are_merged_as_one_goes_and_nothing_is_lost(tmp_path, empty_
             "SELECT count(*) FROM ducklake_list_files('lake', 'trees')"
         ).fetchone()
         assert num_files <= 8
+        (num_files, num_deletes) = catalog.connection.execute(
+            "SELECT count(*), count(delete_file) FROM ducklake_list_files('lake', 'shards')"
+        ).fetchone()
+        assert num_files <= 2
+        assert num_deletes <= 1
+        with Catalog.open(root, read_only=True, at=middle) as earlier:
+            assert len(earlier.done_shards(1)) == 11
         assert catalog.sql("SELECT count(*), count(DISTINCT shard_id) FROM trees")[1] == [(2400, 20)]
         assert list(differences(catalog)) == []
