@@ -17,6 +17,7 @@ SEARCH = {"more": 60, "shard_size": 4, "rollouts": 64, "trains": False}
 
 def find(operations, *words):
     """The process below `rstar up` whose command line has all these words."""
+    seen = []
     for each in psutil.Process(operations.process.pid).children(recursive=True):
         try:
             line = " ".join(each.cmdline())
@@ -24,7 +25,8 @@ def find(operations, *words):
             continue
         if all(word in line for word in words):
             return each
-    raise AssertionError(f"no process of {words}")
+        seen.append(line)
+    raise AssertionError(f"no process of {words} among {seen}")
 
 
 def wait_for_search(root, done):
@@ -48,7 +50,7 @@ def test_a_round_outlives_the_server_the_workers_and_its_own_process(tmp_path, w
 
         run = operations.start("round/small")
         wait_for_search(root, 1)
-        find(operations, "flow-run", "execute").kill()
+        find(operations, "prefect.engine").kill()
         crashed = operations.wait_for(run)
         assert crashed["type"] == "CRASHED", crashed
 
