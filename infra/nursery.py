@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PROJECT: Final = str(Path(__file__).resolve().parents[1])
 _START_SECONDS: Final = 120.0
+_STARTS: Final = 3
 _STOP_SECONDS: Final = 5.0
 _ENVIRONMENT: Final = {
     "PYTHONHASHSEED": "0",
@@ -92,21 +93,29 @@ class Nursery:
             raise self._error(
                 f"{self._name.capitalize()} needs Linux, and this is {sys.platform}; use a container."
             )
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = self._start(theirs.fileno())
-        self._control = ours
-        ours.settimeout(_START_SECONDS)
-        try:
-            greeting = wire.receive(ours)
-        except OSError:
-            greeting = None
+        for _ in range(_STARTS):
+            ours, greeting = self._begin()
+            if greeting is not None or self._process is None or self._process.poll() is None:
+                break  # it has something to say, or says nothing for too long
+            self._stop()  # somebody killed it
         if greeting is None or "fault" in greeting:
             fault = (greeting or {}).get("fault", "it ended or said nothing in time")
             self._stop()
             raise self._error(f"{self._name.capitalize()} does not start under {sys.executable}: {fault}.")
         self._greeting = greeting
         return ours
+
+    def _begin(self) -> tuple[socket.socket, dict[str, Any] | None]:
+        """Start a process; its control socket, and what it says of itself, or None if it says nothing."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = self._start(theirs.fileno())
+        self._control = ours
+        ours.settimeout(_START_SECONDS)
+        try:
+            return ours, wire.receive(ours)
+        except OSError:
+            return ours, None
 
     def _start(self, descriptor: int) -> subprocess.Popen[bytes]:
         options = "".join(f", {name}={value!r}" for name, value in self._options.items())
