@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from infra.synthesis import commit_search, grow_shard, open_log, search_kind, tr
 from infra.workspace import Workspace
 from rstar_core.budget import greedy_search, system2_search
 from rstar_core.config import CampaignConfig
-from rstar_core.errors import ModelError, RstarError
+from rstar_core.errors import ArtifactError, ModelError, RstarError
 from rstar_core.types import Split
 from tasks.options import RETRIES, RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
 
@@ -80,7 +80,11 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
             policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
             jobs = tree_jobs(problems, settings, shard, seed=config.seed)
             scorer = None if ppm is None else trained_id(round_id - 1, "ppm")
-            with open_log(workspace, shard, jobs, f"{policy.model_id} ({policy.style})", scorer) as log:
+            mirror, proposer = workspace.log_mirror(), f"{policy.model_id} ({policy.style})"
+            with (
+                open_log(workspace, shard, jobs, proposer, scorer, mirror) as log,
+                nullcontext() if mirror is None else mirror.following(log.path),
+            ):
                 grown = grow_shard(
                     jobs, open_services(policy, config.sandbox, ppm), log, _pulse(config, shard)
                 )
@@ -88,6 +92,9 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
                 catalog, _timed(shard, started), grown, settings, scored=ppm is not None
             )
     log.finish()
+    if mirror is not None:
+        with suppress(ArtifactError):  # the pieces are there still, and nobody needs them but `rstar tree`
+            mirror.seal(log.path)
     return follow_up
 
 
