@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
@@ -41,16 +41,14 @@ class ShardLines:
             self._write(logging.DEBUG, "solved" if is_solved else "unsolved", problem=name)
         tokens = sum(each.tree.num_tokens for each in grown)
         more = "" if follow_up is None else f"; {follow_up.num_problems} go on in {follow_up.shard_id}"
-        self._write(
-            logging.INFO,
-            f"{sum(solved.values())} of {len(solved)} problems solved, {tokens:,} tokens, {seconds:.0f} s{more}",
-        )
+        share = f"{sum(solved.values())} of {len(solved)} problems solved"
+        self._write(logging.INFO, f"{share}, {tokens:,} tokens, {seconds:.0f} s{more}")
 
     def _write(self, level: int, text: str, problem: str | None = None) -> None:
-        fields = self._fields if problem is None else {**self._fields, "problem": problem}
+        fields: dict[str, Any] = self._fields if problem is None else {**self._fields, "problem": problem}
         where = self._start if problem is None else f"{self._start}, problem {problem}"
         try:
-            logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = get_run_logger(**fields)
+            logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = get_run_logger(None, **fields)
         except MissingContextError:
             logger = logging.LoggerAdapter(logging.getLogger("rstar.shards"), fields)
         logger.log(level, "%s: %s", where, text)
