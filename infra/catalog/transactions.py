@@ -91,6 +91,10 @@ def patiently(work: Callable[[], T], *, doubting: bool = False) -> T:
         except (CatalogBusyError, CatalogAwayError):
             if time.monotonic() > deadline:
                 raise
+        except RuntimeError as error:
+            if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C in the middle of a query of DuckDB
+                raise error.__cause__ from None
+            raise
         except CatalogError as error:
             known = not doubting or not isinstance(error.__cause__, duckdb.Error)
             if known or str(error) in doubted or len(doubted) == _MAX_DOUBTS:

@@ -310,3 +310,12 @@ def test_only_errors_about_other_writers_are_conflicts():
 def test_an_absence_is_known_in_all_its_forms(error, passes):
     assert is_away(error) is passes
     assert is_transient(translated(error, "It failed")) is passes
+
+
+def test_ctrl_c_in_the_middle_of_a_query_is_an_interrupt_and_no_error_of_the_catalog(catalog):
+    def interrupted(_):
+        raise RuntimeError("Query interrupted") from KeyboardInterrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        write(catalog.connection, catalog.location, "interrupted", interrupted)
+    assert catalog.add_problems([]) == 0  # it can go on

@@ -150,6 +150,7 @@ def test_the_loss_on_a_cpu_is_that_of_trl(policy_dir, tmp_path):
     rows = [{"input_ids": example.input_ids, "labels": example.labels} for example in examples]
     trainer = PolicyTrainer(
         order=LengthSortedBatches([1] * 4, list("abcd"), batch_size=4, seed=0),
+        longest=max(len(example.input_ids) for example in examples),
         model=AutoModelForCausalLM.from_pretrained(policy_dir, dtype=torch.float32),
         args=TrlConfig(
             output_dir=str(tmp_path),
