@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.dry_run import announce, of_evaluation
-from flows.stages import recorded_stage, run_shards, shard_threads
+from flows.stages import recorded_stage, run_shards, shard_runner
 from infra.catalog.rows import ShardRow
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
@@ -17,7 +17,7 @@ from tasks.shards import SYSTEM2, evaluate_shard, plan_evaluation
 @flow(
     name="evaluate",
     flow_run_name="{config.name}-evaluate-{label}",
-    task_runner=shard_threads(),
+    task_runner=shard_runner(),
 )
 def evaluate_flow(config: CampaignConfig, round_id: int, label: str, dry_run: bool = False) -> None:
     """Evaluate what is missing of `label`: `base` (round 0), `r1`, `r2`, … or `system2`."""

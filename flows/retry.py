@@ -9,7 +9,7 @@ from prefect import flow
 from flows.dry_run import announce, as_text
 from flows.evaluate import evaluate_stage
 from flows.round import search_stage
-from flows.stages import shard_threads
+from flows.stages import shard_runner
 from infra.campaigns import refuse_other_settings
 from infra.services import close_services
 from infra.workspace import Workspace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _EVALUATION = "evaluate:"
 
 
-@flow(name="retry", flow_run_name="{config.name}-retry-{round_id}", task_runner=shard_threads())
+@flow(name="retry", flow_run_name="{config.name}-retry-{round_id}", task_runner=shard_runner())
 def retry_flow(
     config: CampaignConfig, round_id: int, shard_ids: list[str] | None = None, dry_run: bool = False
 ) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from prefect import flow
 
 from flows.dry_run import announce, of_round
-from flows.stages import ShardsFailedError, recorded_stage, run_shards, shard_threads
+from flows.stages import ShardsFailedError, recorded_stage, run_shards, shard_runner
 from infra.campaigns import is_done, mark_round, refuse_other_settings
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import ShardRow
@@ -29,7 +29,7 @@ from tasks.train import train_policy, train_ppm
 @flow(
     name="round",
     flow_run_name="{config.name}-round-{round_id}",
-    task_runner=shard_threads(),
+    task_runner=shard_runner(),
 )
 def round_flow(config: CampaignConfig, round_id: int, dry_run: bool = False) -> str | None:
     """Run what is missing of a round; returns the id of the policy it trained, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from infra.catalog.round_rows import StageRow
 from infra.progress import progress
 from infra.workspace import Workspace
-from rstar_core.errors import RstarError
+from rstar_core.errors import ConfigError, RstarError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -177,6 +178,24 @@ def recorded_stage(
         record.save(finished=True)
 
 
-def shard_threads() -> TaskRunner[PrefectFuture[Any]]:
-    """Shards of a flow side by side in threads of this process, over one shared engine."""
-    return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=_MAX_PARALLEL_SHARDS))
+def shard_runner() -> TaskRunner[PrefectFuture[Any]]:
+    """Shards of a flow side by side: in threads of this process over one shared engine, or on a Ray cluster.
+
+    `RSTAR_TASK_RUNNER` is `threads` (default), `ray` (the cluster at RAY_ADDRESS, or one of this machine) or
+    `ray://host:port`. On Ray every worker process opens its own engine, so it has to be a server's client.
+
+    Raises:
+        ConfigError: It is something else, or Ray is not installed.
+    """
+    wanted = os.environ.get("RSTAR_TASK_RUNNER", "threads")
+    if wanted == "threads":
+        return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=_MAX_PARALLEL_SHARDS))
+    if wanted != "ray" and not wanted.startswith("ray://"):
+        raise ConfigError(f"RSTAR_TASK_RUNNER is '{wanted}'; it can be threads, ray or ray://host:port")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        from prefect_ray import RayTaskRunner  # noqa: PLC0415 - an extra that few need
+    except ImportError as error:
+        raise ConfigError("Ray is not installed; run: pip install 'rstar[ray]'") from error
+    address = None if wanted == "ray" else wanted
+    return cast("TaskRunner[PrefectFuture[Any]]", RayTaskRunner(address=address))

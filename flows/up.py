@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 import httpx
+import psutil
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.deployments import POOLS, set_up
@@ -75,6 +76,12 @@ class Child:
         self.started = time.monotonic()
         end_with_us(self.process.pid)
 
+    def process_of(self) -> psutil.Process:
+        """The process, for whoever measures it. Raises: psutil.NoSuchProcess: It is not running."""
+        if self.process is None:
+            raise psutil.NoSuchProcess(0)
+        return psutil.Process(self.process.pid)
+
     def look_after(self) -> None:
         """Start it again if it has ended, at growing intervals while it keeps ending."""
         if self.process is None or self.process.poll() is None:
@@ -125,10 +132,10 @@ def up(configs: Sequence[CampaignConfig], limits: Mapping[str, int], host: str, 
     except KeyboardInterrupt:
         print("stopping; the same command starts it again, and what ran goes on with `rstar run` or a retry")
     finally:
-        _stop(children)
+        stop(children)
 
 
-def _stop(children: Sequence[Child]) -> None:
+def stop(children: Sequence[Child]) -> None:
     """All at once: a grace time for all of them together, then hard."""
     for each in children:
         each.signal(signal.SIGTERM)
@@ -157,7 +164,7 @@ def _server(command: Sequence[str], logs: Path, url: str) -> Child:
     while not answers(url):
         ended = server.process is None or server.process.poll() is not None
         if ended or time.monotonic() > deadline:
-            _stop([server])
+            stop([server])
             why = "it ended" if ended else f"no answer in {_START_SECONDS} s"
             raise ConfigError(f"Prefect's server does not start at {url} ({why}); see {server.log}")
         time.sleep(_POLL_SECONDS)

@@ -54,7 +54,27 @@ class ArtifactStore:
     def exists(self, *parts: str) -> bool:
         """Whether there is a file or folder of this name."""
         with _explained("looked up", self.path(*parts)):
+            self._filesystem.invalidate_cache()
             return bool(self._filesystem.exists(self._base_path(parts)))
+
+    def sizes(self, *parts: str) -> dict[str, int]:
+        """Names and sizes in bytes of the files directly in a folder; none if there is no folder."""
+        path = self._base_path(parts)
+        with _explained("listed", self.path(*parts)):
+            self._filesystem.invalidate_cache(path)  # others write there too
+            try:
+                found = self._filesystem.ls(path, detail=True)
+            except FileNotFoundError:
+                return {}
+        files = (each for each in found if each["type"] == "file" and each["name"].rstrip("/") != path)
+        return {posixpath.basename(each["name"]): int(each["size"]) for each in files}
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file, or a folder with all that is in it; that there is none is fine."""
+        with _explained("removed", self.path(*parts)):
+            with contextlib.suppress(FileNotFoundError):
+                self._filesystem.rm(self._base_path(parts), recursive=True)
+            self._filesystem.invalidate_cache()
 
     def read_bytes(self, *parts: str) -> bytes:
         """The whole file; ArtifactError if it is missing or cannot be read."""

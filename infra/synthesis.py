@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from infra.catalog.catalog import Catalog
     from infra.catalog.rows import TreeRow
+    from infra.log_mirror import LogMirror
     from infra.pulse import Pulse
     from infra.workspace import Workspace
     from rstar_core.config import RoundConfig
@@ -63,12 +64,18 @@ def tree_jobs(
 
 
 def open_log(
-    workspace: Workspace, shard: ShardRow, jobs: Sequence[TreeJob], policy: str, ppm: str | None
+    workspace: Workspace,
+    shard: ShardRow,
+    jobs: Sequence[TreeJob],
+    policy: str,
+    ppm: str | None,
+    mirror: LogMirror | None = None,
 ) -> ShardLog:
     """The shard's replay log; trees of earlier levels that grow on here start with what they have.
 
     Raises:
         ReplayError: The log that is there belongs to something else, or is damaged.
+        ArtifactError: The store that may have more of it does not answer.
     """
     belonging = Belonging(
         round=shard.round_id,
@@ -81,7 +88,11 @@ def open_log(
     base = shard.shard_id.partition(".")[0]
     before = [base, *(f"{base}.{level}" for level in range(1, level_of(shard)))] if level_of(shard) else []
     earlier = [workspace.log(shard.round_id, each) for each in before]
-    return ShardLog(workspace.log(shard.round_id, shard.shard_id), belonging, earlier)
+    log = workspace.log(shard.round_id, shard.shard_id)
+    if mirror is not None:
+        for each in (log, *earlier):
+            mirror.fetch(each)
+    return ShardLog(log, belonging, earlier)
 
 
 def grow_shard(jobs: Sequence[TreeJob], services: Services, log: ShardLog, pulse: Pulse) -> list[GrownTree]:

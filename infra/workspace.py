@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.artifacts import ArtifactStore
 from infra.catalog.catalog import Catalog
 from infra.catalog.places import locate, settle
+from infra.log_mirror import LogMirror
 from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,6 +75,14 @@ class Workspace:
     def model(self, round_id: int, role: str) -> Path:
         """Directory of a trained model, for example `models/round-1/policy`."""
         return self.root / "models" / f"round-{round_id}" / role
+
+    def log_mirror(self) -> LogMirror | None:
+        """Where the logs are kept for other machines: beside the catalog's data, if that is in S3."""
+        files = self.location().files
+        if files.is_local:
+            return None
+        # Not below the data's own prefix: maintenance removes what its catalog does not know there.
+        return LogMirror(ArtifactStore(f"{files.path.rstrip('/')}.logs"), self.root / "logs")
 
     def log(self, round_id: int, shard_id: str) -> Path:
         """Replay log of a shard, for example `logs/round-1/search-00000.log`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,9 @@ from infra.synthesis import commit_search, grow_shard, open_log, search_kind, tr
 from infra.workspace import Workspace
 from rstar_core.budget import greedy_search, system2_search
 from rstar_core.config import CampaignConfig
-from rstar_core.errors import ModelError, RstarError
+from rstar_core.errors import ArtifactError, ModelError, RstarError
 from rstar_core.types import Split
+from tasks.logs import ShardLines
 from tasks.options import RETRIES, RETRY_DELAYS_SECONDS, RETRY_JITTER, retry_if_transient
 
 if TYPE_CHECKING:
@@ -75,19 +76,28 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
     workspace = Workspace.of(config)
     with workspace.open_catalog() as catalog:
         shard, problems = _begin(catalog, round_id, shard_id)
-        started = time.monotonic()
+        started, lines = time.monotonic(), ShardLines(shard)
         with _reason_kept(catalog, shard, started):
             policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
             jobs = tree_jobs(problems, settings, shard, seed=config.seed)
+            lines.begins(shard, len(jobs))
             scorer = None if ppm is None else trained_id(round_id - 1, "ppm")
-            with open_log(workspace, shard, jobs, f"{policy.model_id} ({policy.style})", scorer) as log:
+            mirror, proposer = workspace.log_mirror(), f"{policy.model_id} ({policy.style})"
+            with (
+                open_log(workspace, shard, jobs, proposer, scorer, mirror) as log,
+                nullcontext() if mirror is None else mirror.following(log.path),
+            ):
                 grown = grow_shard(
                     jobs, open_services(policy, config.sandbox, ppm), log, _pulse(config, shard)
                 )
             follow_up = commit_search(
                 catalog, _timed(shard, started), grown, settings, scored=ppm is not None
             )
+    lines.searched(grown, time.monotonic() - started, follow_up)
     log.finish()
+    if mirror is not None:
+        with suppress(ArtifactError):  # the pieces are there still, and nobody needs them but `rstar tree`
+            mirror.seal(log.path)
     return follow_up
 
 

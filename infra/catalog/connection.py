@@ -43,6 +43,7 @@ def connect(
         # DuckLake's metadata queries are tiny: one thread halves the CPU time of a commit (29 to 15 ms).
         connection.execute("SET threads = 1")
     try:
+        connection.execute("SET enable_progress_bar = false")  # it writes to standard output
         for statement in opening_statements(location, read_only=read_only, create=create, at=at):
             _execute(connection, location, statement)
         connection.execute("USE lake")
