@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 
 from prefect import flow
 
@@ -15,7 +14,7 @@ from infra.catalog.rows import ShardRow
 from infra.giving_up import give_up, may_go_on
 from infra.models.registry import round_policy, round_ppm, trained_id
 from infra.progress import progress
-from infra.services import open_services, policy_stats
+from infra.services import counts, open_services
 from infra.synthesis import SEARCH_STAGE, num_trees
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
@@ -92,11 +91,11 @@ def search_stage(
         progress().extend(SEARCH_STAGE, num_trees(shard, settings))
         return config, round_id, shard.shard_id
 
-    before, started = policy_stats(services), time.perf_counter()
+    before, started = counts(services), time.perf_counter()
 
     def measure() -> dict[str, float]:
-        spent = policy_stats(services).since(before)
-        return {**asdict(spent), "wall_seconds": time.perf_counter() - started}
+        spent = {name: value - before[name] for name, value in counts(services).items()}
+        return {**spent, "wall_seconds": time.perf_counter() - started}
 
     with recorded_stage(config, round_id, SEARCH_STAGE, total=trees, unit="trees", measure=measure) as record:
         arguments = [(config, round_id, each) for each in shard_ids]

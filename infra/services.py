@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from infra.driver import Services
@@ -61,10 +61,28 @@ def open_services(spec: PolicySpec, sandbox: SandboxConfig, ppm_dir: Path | None
     )
 
 
-def policy_stats(services: Services) -> EngineStats:
-    """Counters of the policy's engine."""
-    policy = services.policy
-    return policy.stats() if isinstance(policy, EnginePolicy) else EngineStats()
+def counts(services: Services) -> dict[str, float]:
+    """What engine, sandbox and answer check have done since they started: `EngineStats`, and four more.
+
+    `programs` asked for and `programs_run` of them, `answers` to check and `answers_compared` of them; the
+    others were remembered.
+    """
+    return _counts(services.policy, services.runner, services.grader)
+
+
+def live_counts() -> dict[str, float]:
+    """The same of whatever services this process has open now; none are opened for it."""
+    return _counts(*(_SHARED.held(role) for role in ("policy", "sandbox", "grader")))
+
+
+def _counts(policy: object, runner: object, grader: object) -> dict[str, float]:
+    stats = policy.stats() if isinstance(policy, EnginePolicy) else EngineStats()
+    found: dict[str, float] = asdict(stats)
+    if isinstance(runner, RememberingRunner):
+        found |= {"programs": runner.memo.num_asked, "programs_run": runner.memo.num_run}
+    if isinstance(grader, RememberingGrader):
+        found |= {"answers": grader.memo.num_asked, "answers_compared": grader.memo.num_run}
+    return found
 
 
 def close_models() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
+from infra.metrics import keep_round
 from infra.report import coverage_table
 from infra.workspace import Workspace
 from tasks.report import artifact_key
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from rstar_core.config import CampaignConfig
 
 UPDATE_SECONDS = 15.0
+_BESIDE = (
+    ("programs", "programs", "programs_run"),
+    ("answers checked", "answers", "answers_compared"),
+)
+"""What is done beside the engine: its name, how much was asked for, and how much of that was new."""
 
 
 class SearchMonitor:
@@ -31,7 +37,7 @@ class SearchMonitor:
     Args:
         config: The campaign.
         round_id: The round.
-        measure: Figures of the engine so far in this run: generated_tokens, busy_seconds, wall_seconds.
+        measure: Figures of this run so far: wall_seconds and those of `infra.services.counts`.
     """
 
     def __init__(
@@ -48,13 +54,14 @@ class SearchMonitor:
         if not at_once and time.monotonic() - self._updated < UPDATE_SECONDS:
             return
         self._updated = time.monotonic()
-        with suppress(PrefectException, httpx.HTTPError):
-            self._publish()
-
-    def _publish(self) -> None:
         with Workspace.of(self._config).open_catalog(read_only=True) as catalog:
             shards = [row for row in catalog.shards(self._round_id) if not row.kind.startswith("evaluate")]
             coverage = catalog.coverage(self._round_id)
+        keep_round(self._config.name, self._round_id, shards, coverage)
+        with suppress(PrefectException, httpx.HTTPError):
+            self._publish(shards, coverage)
+
+    def _publish(self, shards: Sequence[ShardRow], coverage: Sequence[dict[str, Any]]) -> None:
         done, total = _problems(shards, "done"), _problems(shards)
         percent = 100 * done / total if total else 100.0
         if self._progress is None:
@@ -68,28 +75,36 @@ class SearchMonitor:
             update_progress_artifact(self._progress, percent)
         create_markdown_artifact(
             key=f"{self._key}-state",
-            markdown=_page(self._round_id, shards, self._figures(done, total))
+            markdown=_page(self._round_id, shards, self._figures(shards, done, total))
             + "\n"
             + coverage_table(coverage),
             description=f"Round {self._round_id}: {percent:.0f} % of the problems searched",
         )
 
-    def _figures(self, done: int, total: int) -> dict[str, str]:
+    def _figures(self, shards: Sequence[ShardRow], done: int, total: int) -> dict[str, str]:
         spent = self._measure()
-        wall = max(spent["wall_seconds"], 1e-9)
+        wall, ours = max(spent["wall_seconds"], 1e-9), spent["generated_tokens"]
+        tokens = ours or sum(row.num_tokens or 0 for row in shards)  # other machines' engines count there
+        self._first = self._first or (wall, done, tokens)
+        seconds, problems, new_tokens = (
+            now - then for now, then in zip((wall, done, tokens), self._first, strict=True)
+        )
+        rate = ours / wall if ours else new_tokens / max(seconds, 1e-9)
         figures = {
             "problems searched": f"{done:,} of {total:,}",
-            "tokens generated in this run": f"{spent['generated_tokens']:,.0f}",
-            "tokens a second": f"{spent['generated_tokens'] / wall:,.0f}",
-            "engine busy": f"{100 * spent['busy_seconds'] / wall:.0f} %",
+            f"tokens {'generated in this run' if ours else 'of finished shards'}": f"{tokens:,.0f}",
+            "tokens a second": f"{rate:,.0f}",
         }
-        now = (wall, done, spent["generated_tokens"])
-        self._first = self._first or now
-        seconds, problems, tokens = (new - old for new, old in zip(now, self._first, strict=True))
+        if ours:
+            figures["engine busy"] = f"{100 * spent['busy_seconds'] / wall:.0f} %"
+        for name, asked, new in _BESIDE:
+            if spent.get(asked):
+                remembered = 100 * (1 - spent[new] / spent[asked])
+                figures[f"{name} a second"] = f"{spent[asked] / wall:,.1f} ({remembered:.0f} % remembered)"
         if problems > 0 and done < total:
             left = (total - done) / problems
             figures["time left at this rate"] = f"{left * seconds / 60:,.0f} min"
-            figures["tokens left at this rate"] = f"{left * tokens:,.0f}"
+            figures["tokens left at this rate"] = f"{left * new_tokens:,.0f}"
         return figures
 
 

@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from infra.catalog.rows import ShardRow, ShardStatus
 from infra.evaluation import evaluate_problems
 from infra.giving_up import missing_searches
+from infra.metrics import serve_metrics
 from infra.models.registry import (
     BASE,
     base_policy,
@@ -175,6 +176,7 @@ def _pulse(config: CampaignConfig, shard: ShardRow) -> Pulse:
 
 
 def _begin(catalog: Catalog, round_id: int, shard_id: str) -> tuple[ShardRow, list[Problem]]:
+    serve_metrics()
     row = catalog.fetch(ShardRow, "round_id = ? AND shard_id = ?", (round_id, shard_id))[0]
     shard = catalog.start_shard(row)
     known = {problem.problem_id: problem for problem in catalog.problems(round_id=round_id)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ class EngineStats:
     requests: int = 0
     retries: int = 0
     cost: float = 0.0
-
-    def since(self, earlier: EngineStats) -> EngineStats:
-        """What was counted after `earlier`."""
-        before = astuple(earlier)
-        return EngineStats(*(now - then for now, then in zip(astuple(self), before, strict=True)))
 
 
 class Closable(Protocol):
@@ -70,6 +65,11 @@ class SharedServices:
             service = build()
             self._services[role] = (key, service)
             return service
+
+    def held(self, role: str) -> Closable | None:
+        """The service of `role`, if there is one; never waits for one that is being built."""
+        held = self._services.get(role)
+        return None if held is None else held[1]
 
     def close(self, *roles: str) -> None:
         """Close the services of these roles; of all roles if none is named."""

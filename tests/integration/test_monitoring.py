@@ -1,8 +1,11 @@
 """What the Prefect UI shows of a round while it runs and when it is over."""
 
 import asyncio
+import urllib.request
 
 import pytest
+
+from infra import metrics
 
 
 async def artifacts(prefix):
@@ -16,7 +19,9 @@ async def artifacts(prefix):
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_round_shows_how_far_it_is_and_its_figures(tmp_path, write_config, served_cli):
+def test_a_round_shows_how_far_it_is_and_its_figures(tmp_path, write_config, served_cli, monkeypatch):
+    monkeypatch.setattr(metrics, "_EXPORTER", metrics._Exporter())
+    monkeypatch.setenv("RSTAR_METRICS_PORT", "19464")
     config = write_config(tmp_path, trains=False, shard_size=4)
     config.write_text(config.read_text().replace('name = "small"', 'name = "watched"'))
     broken = tmp_path / "runs" / "watched" / "logs" / "round-1" / "search-00001.log"
@@ -35,3 +40,12 @@ def test_a_round_shows_how_far_it_is_and_its_figures(tmp_path, write_config, ser
     assert "| shards failed | 0 |" in state
     assert "| problems searched | " in state
     assert "| 1 | all | 12 |" in state
+    assert "| programs a second | " in state
+    assert "| answers checked a second | " in state
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics.serve_metrics()}/metrics", timeout=10) as reply:
+        scraped = reply.read().decode()
+    assert 'rstar_shards{campaign="watched",round="1",status="failed"} 0.0' in scraped
+    assert 'rstar_shards{campaign="watched",round="1",status="done"} 0.0' not in scraped
+    assert 'rstar_shards{campaign="watched",round="1",status="done"} ' in scraped
+    assert 'rstar_problems{campaign="watched",round="1",tier="gsm"} 6.0' in scraped
+    assert "rstar_programs_total" in scraped
