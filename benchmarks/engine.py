@@ -38,7 +38,8 @@ def measure(model: str, num_problems: int, *, cache_mb: int) -> tuple[float, flo
     from infra.engines.in_process import InProcessPolicy  # noqa: PLC0415 - after the environment is prepared
     from infra.models.resolve import resolve_model  # noqa: PLC0415 - as above
     from infra.problems.builtin import generate  # noqa: PLC0415 - as above
-    from rstar_core.config import BuiltinSource, PolicyConfig  # noqa: PLC0415 - as above
+    from rstar_core.config import BuiltinSource  # noqa: PLC0415 - as above
+    from rstar_core.engine_config import PolicyConfig  # noqa: PLC0415 - as above
     from rstar_core.requests import Propose  # noqa: PLC0415 - as above
 
     problems = list(generate(BuiltinSource(num_problems=num_problems, seed=0)))

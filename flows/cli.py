@@ -26,6 +26,7 @@ from flows.options import (
     load,
 )
 from flows.running import DEMO_CONFIG, prepare_environment, say_stopped
+from flows.serve import serve
 from rstar_core.errors import RstarError
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(catalog_app, name="catalog")
 app.command()(server_cli.up)
 app.command()(server_cli.setup)
+app.command()(serve)
 
 
 @app.command()

@@ -7,7 +7,6 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,7 +20,7 @@ from infra.catalog.catalog import Catalog
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import RoundRow
 from infra.configuration import apply_overrides, parse_config
-from infra.models.registry import base_policy, trained_policy
+from infra.models.registry import base_policy, scorer_of, trained_policy
 from infra.services import PolicySpec, close_services, open_services
 from infra.system2 import ask_trees
 from rstar_core.budget import derive_seed, system2_search
@@ -123,9 +122,8 @@ def _ask(solver: Solver, question: str) -> Ballot:
     ]
     display = make_display()
     try:
-        services = open_services(
-            solver.policy, solver.config.sandbox, None if solver.ppm is None else Path(solver.ppm.location)
-        )
+        ppm = None if solver.ppm is None else scorer_of(solver.ppm, solver.config)
+        services = open_services(solver.policy, solver.config.sandbox, ppm)
         display.begin(_STAGE, len(seeds), "trees")
         return asyncio.run(
             ask_trees(_STAGE, question, solver.search, services, seeds, lambda: display.advance(_STAGE))

@@ -37,14 +37,21 @@ def step_scores(logits: torch.Tensor) -> torch.Tensor:
     return logits.tanh()
 
 
-def load_scorer(model_dir: Path) -> tuple[Any, Any]:
-    """Model and tokenizer of a PPM checkpoint; float32, on the GPU if there is one.
+def as_scores(raw: Sequence[float]) -> list[float]:
+    """Scores in [-1, 1] from outputs of the head that came as numbers, for example from a server."""
+    import torch  # noqa: PLC0415  # heavy
+
+    scores: list[float] = step_scores(torch.tensor(raw, dtype=torch.float32)).tolist()
+    return scores
+
+
+def scorer_tokenizer(model_dir: Path) -> Any:  # noqa: ANN401  # transformers is untyped
+    """Tokenizer of a PPM checkpoint.
 
     Raises:
-        ModelError: The checkpoint cannot be loaded or is no step scorer.
+        ModelError: The checkpoint cannot be read or is no step scorer.
     """
-    import torch  # noqa: PLC0415  # heavy
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415  # heavy
+    from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415  # heavy
 
     try:
         config = AutoConfig.from_pretrained(model_dir)
@@ -53,11 +60,43 @@ def load_scorer(model_dir: Path) -> tuple[Any, Any]:
             raise ModelError(
                 f"{model_dir} holds a {architecture}, not a step scorer; train one with the ppm job."
             )
-        model = AutoModelForSequenceClassification.from_pretrained(model_dir, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(model_dir)
+        return AutoTokenizer.from_pretrained(model_dir)
     except (OSError, ValueError) as error:
-        raise ModelError(f"The step scorer in {model_dir} cannot be loaded ({error}).") from error
+        raise _unreadable(model_dir, error) from error
+
+
+def load_scorer(model_dir: Path) -> tuple[Any, Any]:
+    """Model and tokenizer of a PPM checkpoint; float32, on the GPU if there is one.
+
+    Raises:
+        ModelError: The checkpoint cannot be loaded or is no step scorer.
+    """
+    import torch  # noqa: PLC0415  # heavy
+    from transformers import AutoModelForSequenceClassification  # noqa: PLC0415  # heavy
+
+    tokenizer = scorer_tokenizer(model_dir)
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(model_dir, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise _unreadable(model_dir, error) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+
+
+def longest_input(tokenizer: Any) -> int:  # noqa: ANN401
+    """Tokens of the longest input that the PPM was trained with, or 2048 if nothing says it."""
+    trained = int(tokenizer.model_max_length)
+    return trained if trained < _NO_LIMIT else _DEFAULT_MAX_LENGTH
+
+
+def score_inputs(
+    tokenizer: Any,  # noqa: ANN401
+    request: Score,
+    candidates: Sequence[str],
+    max_length: int,
+) -> list[list[int]]:
+    """Token ids of each candidate with the path before it; too long ones keep their newest step."""
+    prefix = encode_pieces(tokenizer, render(request.question, request.steps, "finetuned"))
+    return [keep_newest([*prefix, *encode_piece(tokenizer, each)], max_length) for each in candidates]
 
 
 def pack_request(
@@ -71,7 +110,11 @@ def pack_request(
     endings = [encode_piece(tokenizer, candidate) for candidate in candidates]
     if len(prefix) + max(map(len, endings)) <= max_length and all(endings):
         return [pack(prefix, endings)]
-    return [pack((), [keep_newest([*prefix, *ending], max_length)]) for ending in endings]
+    return [pack((), [ids]) for ids in score_inputs(tokenizer, request, candidates, max_length)]
+
+
+def _unreadable(model_dir: Path, error: Exception) -> ModelError:
+    return ModelError(f"The step scorer in {model_dir} cannot be loaded ({error}).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +136,7 @@ class TransformersScorer:
 
     def __init__(self, model_dir: Path, *, max_length: int | None = None) -> None:
         self._model, self._tokenizer = load_scorer(model_dir)
-        trained = self._tokenizer.model_max_length
-        self._max_length = max_length or (trained if trained < _NO_LIMIT else _DEFAULT_MAX_LENGTH)
+        self._max_length = max_length or longest_input(self._tokenizer)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False

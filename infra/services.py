@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.driver import Services
@@ -11,21 +12,22 @@ from infra.engines.base import EngineStats, SharedServices
 from infra.engines.in_process import InProcessPolicy
 from infra.engines.openai import OpenAIPolicy
 from infra.engines.scripted import ScriptedPolicy, random_arithmetic
+from infra.engines.vllm import VllmPolicy, VllmScorer
 from infra.grading.answer_check import AnswerCheck
 from infra.memo import RememberingGrader, RememberingRunner
+from infra.models.layout import check_digest, check_role
 from infra.models.resolve import resolve_model
 from infra.ppm import TransformersScorer
 from infra.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rstar_core.config import PolicyConfig, SandboxConfig
+    from rstar_core.config import SandboxConfig
+    from rstar_core.engine_config import PolicyConfig, ScorerConfig
     from rstar_core.prompts import PromptStyle
 
 _SHARED = SharedServices()
 
-EnginePolicy = InProcessPolicy | OpenAIPolicy | ScriptedPolicy
+EnginePolicy = InProcessPolicy | VllmPolicy | OpenAIPolicy | ScriptedPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,34 @@ class PolicySpec:
         location: What the engine loads: a directory, registry name or name on a server.
         style: Prompt style.
         config: Engine settings.
+        digest: SHA-256 of its weights, if it was trained here.
     """
 
     model_id: str
     location: str
     style: PromptStyle
     config: PolicyConfig
+    digest: str | None = None
 
 
-def open_services(spec: PolicySpec, sandbox: SandboxConfig, ppm_dir: Path | None = None) -> Services:
+@dataclass(frozen=True, slots=True)
+class ScorerSpec:
+    """Which PPM to ask, and how.
+
+    Attributes:
+        model_id: Its name in the catalog's `models`.
+        location: Its directory.
+        config: Engine settings.
+        digest: SHA-256 of its weights.
+    """
+
+    model_id: str
+    location: str
+    config: ScorerConfig
+    digest: str | None = None
+
+
+def open_services(spec: PolicySpec, sandbox: SandboxConfig, ppm: ScorerSpec | None = None) -> Services:
     """Policy, sandbox, answer check and, if asked for, PPM; built on first use in this process.
 
     Raises:
@@ -53,12 +74,21 @@ def open_services(spec: PolicySpec, sandbox: SandboxConfig, ppm_dir: Path | None
         SandboxError: The host isolates less than the configuration asks for.
     """
     runner = _SHARED.get("sandbox", sandbox, lambda: RememberingRunner(_sandbox(sandbox)))
-    return Services(
+    services = Services(
         policy=_SHARED.get("policy", spec, lambda: _policy(spec)),
         runner=runner,
         grader=_SHARED.get("grader", None, lambda: RememberingGrader(AnswerCheck())),
-        scorer=None if ppm_dir is None else _SHARED.get("ppm", ppm_dir, lambda: TransformersScorer(ppm_dir)),
+        scorer=None if ppm is None else _SHARED.get("ppm", ppm, lambda: _scorer(ppm)),
     )
+    for each in (services.policy, services.scorer):
+        if isinstance(each, VllmPolicy | VllmScorer):
+            each.wait()  # both at once
+    return services
+
+
+def served_name(model_id: str, location: str, digest: str | None) -> str:
+    """Name under which vLLM has to serve a model; of exactly these weights, if they were trained here."""
+    return location if digest is None else f"{model_id}@{digest[:12]}"
 
 
 def counts(services: Services) -> dict[str, float]:
@@ -100,10 +130,27 @@ def _policy(spec: PolicySpec) -> EnginePolicy:
     match spec.config.engine:
         case "transformers":
             return InProcessPolicy(resolve_model(spec.location), spec.style, spec.config)
+        case "vllm":
+            return VllmPolicy(*_checked(spec), spec.style, spec.config)
         case "openai":
             return OpenAIPolicy(spec.style, spec.config)
         case "scripted":
             return ScriptedPolicy(random_arithmetic)
+
+
+def _scorer(spec: ScorerSpec) -> TransformersScorer | VllmScorer:
+    if spec.config.engine == "vllm":
+        return VllmScorer(*_checked(spec), spec.config)
+    return TransformersScorer(Path(spec.location))
+
+
+def _checked(spec: PolicySpec | ScorerSpec) -> tuple[Path, str]:
+    """Directory of a model, of the right role and with the right weights, and its name on a server."""
+    directory = resolve_model(spec.location)
+    check_role(directory, "policy" if isinstance(spec, PolicySpec) else "ppm")
+    if spec.digest is not None:
+        check_digest(directory, spec.digest)
+    return directory, served_name(spec.model_id, spec.location, spec.digest)
 
 
 def _sandbox(config: SandboxConfig) -> Sandbox:

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from rstar_core.engine_config import PolicyConfig, ScorerConfig
+from rstar_core.settings import Fraction, Settings
 from rstar_core.types import Split, Tier
 from rstar_core.voting import AnswerRule
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, strict about keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BuiltinSource(Settings):
@@ -62,79 +56,6 @@ class FileSource(Settings):
 
 
 Source = Annotated[BuiltinSource | FileSource, Field(discriminator="kind")]
-
-
-def _as_list(value: object) -> object:
-    """One address is a list of one, and none (as older campaigns wrote it down) an empty one."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
-def _without_passwords(addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """What stands in a configuration stands in the catalog too, and in Prefect's server."""
-    for each in addresses:
-        user, at, _ = each.partition("://")[2].partition("/")[0].rpartition("@")
-        if at and not user.startswith("$"):
-            raise ValueError(
-                "an address with a password would be kept in the catalog; put user:password into an "
-                "environment variable and write ://$NAME@host"
-            )
-    return addresses
-
-
-Addresses = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_without_passwords)]
-
-
-class PolicyConfig(Settings):
-    """The model that proposes steps, and how it is reached."""
-
-    engine: Literal["transformers", "openai", "scripted"] = Field(
-        default="transformers", description="In-process, an OpenAI-compatible server, or the test script."
-    )
-    model: str = Field(
-        default="smollm2-135m-instruct", description="Registry name, directory, hub id or name on the server."
-    )
-    base_url: Addresses = Field(
-        default=(),
-        description="Address of the server for engine `openai`, or a list of replicas; `$NAME` is taken from "
-        "the environment.",
-    )
-    api_key_env: str = Field(
-        default="OPENAI_API_KEY", description="Environment variable that holds the key; never the key itself."
-    )
-    max_sequences: int = Field(default=96, ge=1, description="Sequences decoded together (transformers).")
-    max_concurrency: int = Field(
-        default=64, ge=1, description="Most requests in flight at each server; adapts below it (openai)."
-    )
-    cache_mb: int = Field(default=1024, ge=0, description="Memory for reusable prompt states (transformers).")
-    quantization: Literal["none", "int8"] = Field(
-        default="none", description="int8: linear layers in 8 bits on a CPU; about twice as fast."
-    )
-    timeout_seconds: float = Field(default=600.0, gt=0, description="Limit of one request (openai).")
-    unavailable_seconds: float = Field(
-        default=600.0, gt=0, description="How long servers that do not answer are waited for (openai)."
-    )
-    price_per_million_input: float = Field(
-        default=0.0, ge=0, description="Price of a million prompt tokens, in any currency (openai)."
-    )
-    price_per_million_output: float = Field(
-        default=0.0, ge=0, description="Price of a million generated tokens, in the same currency (openai)."
-    )
-    spending_cap: float | None = Field(
-        default=None,
-        gt=0,
-        description="No request is sent once this process has spent so much; those in flight end (openai).",
-    )
-
-    @model_validator(mode="after")
-    def _check_prices(self) -> PolicyConfig:
-        if self.spending_cap is not None and not self.price_per_million_input + self.price_per_million_output:
-            raise ValueError(
-                "spending_cap is set, but without price_per_million_input and price_per_million_output "
-                "nothing costs anything; give the prices"
-            )
-        return self
 
 
 class SearchConfig(Settings):
@@ -283,6 +204,7 @@ class CampaignConfig(Settings):
     bootstrap: PolicyConfig | None = Field(
         default=None, description="A larger policy for round 1 (paper: 236B); None: the base model itself."
     )
+    scorer: ScorerConfig = Field(default=ScorerConfig(), description="Where PPMs score steps.")
     sandbox: SandboxConfig = SandboxConfig()
     rounds: tuple[RoundConfig, ...] = Field(min_length=1, description="Rounds in sequence; round 1 first.")
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -119,7 +119,7 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
         with _reason_kept(catalog, shard, started):
             search = config.rounds[max(round_id, 1) - 1].search
             system2 = label == SYSTEM2
-            ppm = latest_ppm(catalog, round_id) if system2 else None
+            ppm = latest_ppm(catalog, config, round_id) if system2 else None
             services = open_services(_evaluated_policy(catalog, config, round_id), config.sandbox, ppm)
             rows = evaluate_problems(
                 problems,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from infra.engines.decoder import Candidate, Decoder, DecodeRequest
-    from rstar_core.config import PolicyConfig
+    from rstar_core.engine_config import PolicyConfig
     from rstar_core.requests import Propose
 
 _TAIL_TOKENS = 24  # enough for the longest tag in a byte-level vocabulary

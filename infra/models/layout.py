@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from rstar_core.errors import ModelError
 
@@ -66,6 +66,19 @@ def check_directory(directory: Path) -> Path:
     return directory
 
 
+def read_config(directory: Path) -> dict[str, Any]:
+    """The model's `config.json`.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        content: dict[str, Any] = json.loads((directory / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The configuration of the model in {directory} cannot be read: {error}.") from error
+    return content
+
+
 def digest_of_weights(directory: Path) -> str:
     """SHA-256 of the weights file, or of all shards in the order of their names."""
     digest = hashlib.sha256()
@@ -74,6 +87,37 @@ def digest_of_weights(directory: Path) -> str:
             while chunk := handle.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def check_digest(directory: Path, digest: str) -> None:
+    """Make sure that the weights are those that were trained.
+
+    Raises:
+        ModelError: They are others.
+    """
+    found = digest_of_weights(directory)
+    if found != digest:
+        raise ModelError(
+            f"The weights in {directory} are not those that the catalog knows (SHA-256 {found[:12]}, not "
+            f"{digest[:12]}); put the right ones back or train the model again."
+        )
+
+
+def check_role(directory: Path, role: Literal["policy", "ppm"]) -> None:
+    """Make sure that the model is a causal language model, or a one-label sequence classifier for a PPM.
+
+    Raises:
+        ModelError: It is something else.
+    """
+    config = read_config(directory)
+    architecture = (config.get("architectures") or ["unknown"])[0]
+    if role == "policy":
+        fits, wanted = architecture.endswith("ForCausalLM"), "policy"
+    else:
+        one_label = len(config.get("id2label", (0, 1))) == 1
+        fits, wanted = architecture.endswith("ForSequenceClassification") and one_label, "step scorer"
+    if not fits:
+        raise ModelError(f"The model in {directory} is a {architecture}, not a {wanted}; name another one.")
 
 
 def write_card(directory: Path, card: ModelCard) -> None:

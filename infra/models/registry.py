@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.catalog.round_rows import ModelRow
-from infra.services import PolicySpec
+from infra.services import PolicySpec, ScorerSpec
 from rstar_core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def trained_policy(catalog: Catalog, config: CampaignConfig, round_id: int) -> P
     row = find_model(catalog, trained_id(round_id, "policy"))
     if row is None:
         return None
-    return PolicySpec(row.model_id, row.location, "finetuned", config.policy)
+    return PolicySpec(row.model_id, row.location, "finetuned", config.policy, row.digest)
 
 
 def round_policy(catalog: Catalog, config: CampaignConfig, round_id: int) -> PolicySpec:
@@ -55,7 +54,7 @@ def round_policy(catalog: Catalog, config: CampaignConfig, round_id: int) -> Pol
     return replace(base_policy(config), style=style)
 
 
-def round_ppm(catalog: Catalog, config: CampaignConfig, round_id: int) -> Path | None:
+def round_ppm(catalog: Catalog, config: CampaignConfig, round_id: int) -> ScorerSpec | None:
     """The PPM that scores steps in a round's search; None in terminal-guided rounds.
 
     Raises:
@@ -63,11 +62,11 @@ def round_ppm(catalog: Catalog, config: CampaignConfig, round_id: int) -> Path |
     """
     if config.rounds[round_id - 1].search.annotation == "terminal":
         return None
-    return latest_ppm(catalog, round_id - 1)
+    return latest_ppm(catalog, config, round_id - 1)
 
 
-def latest_ppm(catalog: Catalog, round_id: int) -> Path:
-    """Directory of the newest PPM of this round or one before it.
+def latest_ppm(catalog: Catalog, config: CampaignConfig, round_id: int) -> ScorerSpec:
+    """The newest PPM of this round or one before it.
 
     Raises:
         ModelError: There is none.
@@ -77,4 +76,9 @@ def latest_ppm(catalog: Catalog, round_id: int) -> Path:
         raise ModelError(
             f"no PPM was trained up to round {round_id}; give such a round a [rounds.ppm] table and rerun"
         )
-    return Path(rows[0].location)
+    return scorer_of(rows[0], config)
+
+
+def scorer_of(row: ModelRow, config: CampaignConfig) -> ScorerSpec:
+    """How a PPM of the catalog is asked."""
+    return ScorerSpec(row.model_id, row.location, config.scorer, row.digest)

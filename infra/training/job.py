@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003  # pydantic needs it at run time
+from pathlib import Path  # pydantic needs it at run time
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rstar_core.config import PpmConfig, Settings, SftConfig
+from rstar_core.config import PpmConfig, SftConfig
+from rstar_core.settings import Settings
 
 RECORD_FILE = "training.json"
 

@@ -14,7 +14,7 @@ from rstar_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rstar_core.config import PolicyConfig
+    from rstar_core.engine_config import ServerConfig
 
 _EXAMPLE = "write one like http://gpu-host:8000/v1"
 
@@ -56,7 +56,7 @@ class Secrets:
         return text
 
 
-def read_addresses(config: PolicyConfig) -> tuple[list[Address], Secrets]:
+def read_addresses(config: ServerConfig, section: str = "policy") -> tuple[list[Address], Secrets]:
     """The addresses with their variables filled in, and the secrets from the environment.
 
     Raises:
@@ -65,14 +65,14 @@ def read_addresses(config: PolicyConfig) -> tuple[list[Address], Secrets]:
     """
     if not config.base_url:
         raise ConfigError(
-            "policy.engine is 'openai' but policy.base_url is missing; give the server's address"
+            f"{section}.engine is 'openai' but {section}.base_url is missing; give the server's address"
         )
     key = os.environ.get(config.api_key_env, "").strip() or None
     if key is not None and not (key.isascii() and key.isprintable()):
         raise ConfigError(
             f"the key in ${config.api_key_env} has characters that no HTTP header can carry; export it again"
         )
-    parsed = [_parse(given) for given in config.base_url]
+    parsed = [_parse(given, f"{section}.base_url") for given in config.base_url]
     addresses = [
         Address(
             str(url.copy_with(username=None, password=None)).rstrip("/"),
@@ -80,33 +80,31 @@ def read_addresses(config: PolicyConfig) -> tuple[list[Address], Secrets]:
         )
         for url in parsed
     ]
-    _refuse_twins(each.url for each in addresses)
+    _refuse_twins((each.url for each in addresses), f"{section}.base_url")
     written = [
         url.userinfo.decode().partition(":")[2] for url in parsed
     ]  # as it stands there: p%40ss for p@ss
     return addresses, Secrets(key, tuple({*written, *(url.password for url in parsed)}))
 
 
-def _parse(given: str) -> httpx.URL:
+def _parse(given: str, setting: str) -> httpx.URL:
     """An address as it stands in the configuration. What its variables hold is shown in no error."""
     try:
         url = httpx.URL(Template(given).substitute({k: v for k, v in os.environ.items() if v}))
     except KeyError as missing:
         raise ConfigError(
-            f"policy.base_url is {given}, but ${missing.args[0]} is not set; export it first"
+            f"{setting} is {given}, but ${missing.args[0]} is not set; export it first"
         ) from None
     except (ValueError, httpx.InvalidURL):
-        raise ConfigError(f"policy.base_url is {given}, which is no address; {_EXAMPLE}") from None
+        raise ConfigError(f"{setting} is {given}, which is no address; {_EXAMPLE}") from None
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigError(
-            f"policy.base_url is {given}, which is no address of a web server; {_EXAMPLE}"
-        ) from None
+        raise ConfigError(f"{setting} is {given}, which is no address of a web server; {_EXAMPLE}") from None
     return url
 
 
-def _refuse_twins(urls: Iterable[str]) -> None:
+def _refuse_twins(urls: Iterable[str], setting: str) -> None:
     seen: set[str] = set()
     for url in urls:
         if url in seen:
-            raise ConfigError(f"policy.base_url names {url} twice; name each server once")
+            raise ConfigError(f"{setting} names {url} twice; name each server once")
         seen.add(url)

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 _SHOWN_MODELS = 5
 
 
-async def ask_for_model(transport: Transport, address: Address, model: str) -> Failure | None:
+async def ask_for_model(
+    transport: Transport, address: Address, model: str, path: str = "/models"
+) -> Failure | None:
     """None if the model is served there, or if the server answers but keeps no list of its models.
 
     Some gateways have no `/models`; they refuse an unknown model themselves, at the first request.
     """
-    reply = await transport.exchange(address, "/models", None)
+    reply = await transport.exchange(address, path, None)
     if isinstance(reply, Failure):
         silent = reply.kind is Kind.REFUSED or reply.status == 501
         return None if silent else reply

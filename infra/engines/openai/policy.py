@@ -14,26 +14,39 @@ from rstar_core.tags import STOP_TAGS
 from rstar_core.types import Completion
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from infra.engines.base import EngineStats
     from infra.engines.openai.addresses import Address
     from infra.engines.openai.transport import Answer
-    from rstar_core.config import PolicyConfig
+    from rstar_core.engine_config import PolicyConfig
     from rstar_core.requests import Propose
+
+    Encode = Callable[[tuple[str, ...]], str | list[int]]
 
 
 class OpenAIPolicy:
     """Policy over `POST {base_url}/completions` of one server or of several with the same model.
 
+    Args:
+        style: How a question and its steps become a prompt.
+        config: Where the servers are, and what they serve.
+        encode: From the pieces of a prompt to what is sent: their text, or token ids.
+
     Raises:
         ConfigError: The configuration names no address, or one that cannot be used.
     """
 
-    def __init__(self, style: PromptStyle, config: PolicyConfig) -> None:
+    def __init__(self, style: PromptStyle, config: PolicyConfig, encode: Encode = "".join) -> None:
         addresses, self._secrets = read_addresses(config)
-        self._style, self._model = style, config.model
-        self._spending = Spending(config)
+        self._style, self._model, self._encode = style, config.model, encode
+        self._spending = Spending(
+            input_price=config.price_per_million_input / 1e6,
+            output_price=config.price_per_million_output / 1e6,
+            cap=config.spending_cap,
+        )
         transport = Transport(self._secrets, config.timeout_seconds)
-        self._replicas = Replicas(addresses, transport, self._spending, config)
+        self._replicas = Replicas(addresses, transport, self._spending, config, config.model)
 
     async def propose(self, request: Propose) -> tuple[Completion, ...]:
         """Sample candidates, waiting for servers that are away or have too much to do.
@@ -45,7 +58,7 @@ class OpenAIPolicy:
         """
         body = {
             "model": self._model,
-            "prompt": "".join(render(request.question, request.steps, self._style)),
+            "prompt": self._encode(render(request.question, request.steps, self._style)),
             "n": request.num_candidates,
             "seed": request.seed,
             "temperature": request.temperature,

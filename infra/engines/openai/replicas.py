@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from infra.engines.openai.addresses import Address
     from infra.engines.openai.spending import Spending
     from infra.engines.openai.transport import Transport
-    from rstar_core.config import PolicyConfig
+    from rstar_core.engine_config import ServerConfig
 
 _POLL_SECONDS = 0.02
 _MAX_PAUSE_SECONDS = 30.0
@@ -60,10 +60,19 @@ class Replicas:
     """
 
     def __init__(
-        self, addresses: Sequence[Address], transport: Transport, spending: Spending, config: PolicyConfig
+        self,
+        addresses: Sequence[Address],
+        transport: Transport,
+        spending: Spending,
+        config: ServerConfig,
+        model: str,
+        *,
+        what: str = "policy server",
+        models_path: str = "/models",
     ) -> None:
         self._replicas = [Replica(each, AdaptiveLimit(config.max_concurrency)) for each in addresses]
         self._transport, self._spending, self._config = transport, spending, config
+        self._model, self._what, self._models_path = model, what, models_path
         self._lock = threading.Lock()
 
     async def ask(self, path: str, body: dict[str, Any], home: str) -> tuple[Address, Answer | Failure]:
@@ -96,7 +105,7 @@ class Replicas:
             if reply.is_ours:
                 faults += replica.answers > answers
                 if faults == _MAX_FAULTS:
-                    raise _unavailable(replica, reply, f"failed over one request {faults} times")
+                    raise self._unavailable(replica, reply, f"failed over one request {faults} times")
             if reply.kind is not Kind.GONE:  # else another server is asked at once
                 await asyncio.sleep(_pause(attempts))
 
@@ -113,7 +122,7 @@ class Replicas:
                         return replica
             if last is not None and loop.time() > deadline and all(each.failures for each in order):
                 waited = f"did not answer for {self._config.unavailable_seconds:g} s"
-                raise _unavailable(*last, waited, others=len(order) - 1)
+                raise self._unavailable(*last, waited, others=len(order) - 1)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _exchange(
@@ -141,13 +150,13 @@ class Replicas:
         """
         if replica.is_known:
             return None
-        failure = await ask_for_model(self._transport, replica.address, self._config.model)
+        failure = await ask_for_model(self._transport, replica.address, self._model, self._models_path)
         if failure is None:
             replica.is_known = replica.is_trusted = True
             return None
         if failure.kind is not Kind.REFUSED:
             return failure
-        sentence = f"the policy server at {replica.address.url} is not used: {failure.reason}"
+        sentence = f"the {self._what} at {replica.address.url} is not used: {failure.reason}"
         if not replica.is_trusted:
             raise EngineError(sentence)
         replica.is_set_aside = True
@@ -177,6 +186,15 @@ class Replicas:
                 pause = max(pause, _pause(replica.failures))
             replica.quiet_until = now + pause
 
+    def _unavailable(
+        self, replica: Replica, failure: Failure, what: str, others: int = 0
+    ) -> EngineUnavailableError:
+        beside = f", nor did the {others} others" if others else ""
+        return EngineUnavailableError(
+            f"the {self._what} at {replica.address.url} {what} ({failure.reason}){beside}; "
+            "check that it runs and rerun the same command"
+        )
+
 
 def _pause(attempts: int) -> float:
     """Seconds after so many failures: exponential, and not the same for all."""
@@ -186,11 +204,3 @@ def _pause(attempts: int) -> float:
 def _distance(home: str, url: str) -> bytes:
     """Rendezvous hashing: each question has an order of the servers; losing one moves only its own."""
     return hashlib.blake2b(f"{home}\0{url}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def _unavailable(replica: Replica, failure: Failure, what: str, others: int = 0) -> EngineUnavailableError:
-    beside = f", nor did the {others} others" if others else ""
-    return EngineUnavailableError(
-        f"the policy server at {replica.address.url} {what} ({failure.reason}){beside}; "
-        "check that it runs and rerun the same command"
-    )

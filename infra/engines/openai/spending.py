@@ -5,13 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from infra.engines.base import EngineStats
 from rstar_core.errors import EngineError
-
-if TYPE_CHECKING:
-    from rstar_core.config import PolicyConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +28,18 @@ class Usage:
 
 
 class Spending:
-    """Counts for all threads, and stops before the next request once the cap is reached."""
+    """Counts for all threads, and stops before the next request once the cap is reached.
 
-    def __init__(self, config: PolicyConfig) -> None:
-        self._input = config.price_per_million_input / 1e6
-        self._output = config.price_per_million_output / 1e6
-        self._cap = config.spending_cap
+    Args:
+        input_price: Price of a prompt token.
+        output_price: Price of a generated token.
+        cap: Most that may be spent; None sets no limit.
+    """
+
+    def __init__(
+        self, *, input_price: float = 0.0, output_price: float = 0.0, cap: float | None = None
+    ) -> None:
+        self._input, self._output, self._cap = input_price, output_price, cap
         self._lock = threading.Lock()
         self._stats = EngineStats()
         self._in_flight = 0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from infra.engines.openai import OpenAIPolicy
-from rstar_core.config import PolicyConfig
+from rstar_core.engine_config import PolicyConfig
 from rstar_core.requests import Propose
 
 KEY_VARIABLE, KEY = "RSTAR_TEST_ENGINE_KEY", "sk-top-secret"

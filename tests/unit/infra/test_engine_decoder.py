@@ -4,7 +4,7 @@ import torch
 from infra.engines.decoder import Decoder, DecodeRequest
 from infra.engines.in_process import _load
 from infra.training.tiny import write_tiny_model
-from rstar_core.config import PolicyConfig
+from rstar_core.engine_config import PolicyConfig
 
 PROMPTS = [(5,), (9, 40, 77, 41), tuple(range(10, 70)), (200, 3, 3, 3, 90)]
 PREFIX = tuple(range(30, 110, 3))

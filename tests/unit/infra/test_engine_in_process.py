@@ -7,7 +7,7 @@ import pytest
 
 from infra.engines.in_process import InProcessPolicy
 from infra.training.tiny import write_tiny_model
-from rstar_core.config import PolicyConfig
+from rstar_core.engine_config import PolicyConfig
 from rstar_core.errors import EngineError
 from rstar_core.prompts import render
 from rstar_core.requests import Propose

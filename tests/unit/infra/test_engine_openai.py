@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from infra.engines.openai import OpenAIPolicy
-from rstar_core.config import PolicyConfig
+from rstar_core.engine_config import PolicyConfig
 from rstar_core.errors import ConfigError, EngineError, EngineUnavailableError
 from rstar_core.prompts import render
 from rstar_core.tags import STOP_TAGS

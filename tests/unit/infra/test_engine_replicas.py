@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from infra.configuration import parse_config
 from infra.engines.openai.addresses import read_addresses
 from infra.engines.openai.limit import AdaptiveLimit
-from rstar_core.config import PolicyConfig
+from rstar_core.engine_config import PolicyConfig
 from rstar_core.errors import ConfigError, EngineError, EngineUnavailableError
 from tests.unit.infra.completions_server import (
     ASK,

@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra import metrics
 from infra.catalog.rows import ShardRow
 from infra.services import PolicySpec, close_services, open_services
-from rstar_core.config import PolicyConfig, SandboxConfig
+from rstar_core.config import SandboxConfig
+from rstar_core.engine_config import PolicyConfig
 from rstar_core.errors import ConfigError
 from rstar_core.requests import Grade, Propose
 

@@ -7,7 +7,7 @@ from infra.tokens import encode_pieces
 from infra.training.examples import IGNORED, encode_pair, encode_sft
 from infra.training.job import PairRow, SftRow
 from infra.training.tiny import write_tiny_model
-from rstar_core.config import PolicyConfig
+from rstar_core.engine_config import PolicyConfig
 from rstar_core.prompts import answer_step, output_block, render
 from rstar_core.requests import Propose
 from rstar_core.tags import ALL_TAGS, STOP_TAGS

@@ -1,0 +1,103 @@
+"""`rstar serve`: one model behind an address, until Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flows.options import DEMO_CAMPAIGN, Campaign
+from rstar_core.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rstar_core.engine_config import ServerConfig
+
+Role = Literal["policy", "ppm"]
+
+_POLL_SECONDS = 0.5
+_OF_CAMPAIGN = re.compile(r"round-\d+/(policy|ppm)")
+
+
+def serve(
+    role: Annotated[Role, typer.Argument(help="policy proposes steps, ppm scores them.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A model of the campaign (round-2/policy), a folder, or a pulled name."),
+    ],
+    more: Annotated[
+        list[str] | None, typer.Argument(help="After --: more arguments of vLLM.", metavar="[-- ARGUMENT]...")
+    ] = None,
+    campaign: Campaign = DEMO_CAMPAIGN,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port; a free one without it.", min=1, max=65535)] = None,
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"],
+        typer.Option(help="auto: the faster of bfloat16 and float32."),
+    ] = "auto",
+) -> None:
+    """Start a vLLM server with a policy or a PPM and keep it alive; Ctrl-C stops it."""
+    from rstar_core.engine_config import PolicyConfig, ScorerConfig  # noqa: PLC0415 - see flows/cli.py
+
+    settings = {"engine": "vllm", "dtype": dtype, "server_arguments": tuple(more or ())}
+    kind = PolicyConfig if role == "policy" else ScorerConfig
+    directory, name = _find(role, model, campaign)
+    _keep_alive(role, directory, name, kind.model_validate(settings), host, port)
+
+
+def _keep_alive(
+    role: Role, directory: Path, name: str, config: ServerConfig, host: str, port: int | None
+) -> None:
+    from infra.serving import ModelServer  # noqa: PLC0415 - see flows/cli.py
+
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    runner: Literal["generate", "pooling"] = "generate" if role == "policy" else "pooling"
+    server = ModelServer(directory, name, runner, config, host=host, port=port)
+    try:
+        print(f"vLLM is starting with {directory}; its log is {server.log}", flush=True)
+        server.wait()
+        print(f"{name} is served at {server.url}; Ctrl-C stops it. In a configuration:\n")
+        section = role if role == "policy" else "scorer"
+        print(f'[{section}]\nengine = "vllm"\nbase_url = "{server.url}"\n', flush=True)
+        while True:
+            time.sleep(_POLL_SECONDS)
+            server.check()
+    except KeyboardInterrupt:
+        print("stopping")
+    finally:
+        server.close()
+
+
+def _find(role: Role, model: str, campaign: str) -> tuple[Path, str]:
+    """Where the model lies and under which name it is served.
+
+    Raises:
+        ModelError: There is none, it is not of this role, or its weights are not those of the catalog.
+    """
+    from infra.catalog.catalog import Catalog  # noqa: PLC0415 - see flows/cli.py
+    from infra.models.layout import check_digest, check_role  # noqa: PLC0415 - as above
+    from infra.models.registry import find_model  # noqa: PLC0415 - as above
+    from infra.models.resolve import resolve_model  # noqa: PLC0415 - as above
+    from infra.services import served_name  # noqa: PLC0415 - as above
+
+    location, name, digest = model, model, None
+    if _OF_CAMPAIGN.fullmatch(model):
+        with Catalog.open(campaign, read_only=True) as catalog:
+            row = find_model(catalog, model)
+        if row is None:
+            raise ModelError(f"{campaign} has no model {model}; see `rstar models list -c {campaign}`")
+        location, digest = row.location, row.digest
+        name = served_name(row.model_id, location, digest)
+    directory = resolve_model(location)
+    check_role(directory, role)
+    if digest is not None:
+        check_digest(directory, digest)
+    return directory, name
+
+
+def _as_interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,158 @@
+"""vLLM as policy and as PPM: prompts as token ids, on servers of our own or on those that are there.
+
+A prompt is tokenised here, piece by piece, as in training: the ids of a child's prompt extend its parent's
+exactly, so the server finds them in its prefix cache, and it sees what the trainer saw.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from infra.engines.openai.addresses import Address, read_addresses
+from infra.engines.openai.policy import OpenAIPolicy
+from infra.engines.openai.replicas import Replicas
+from infra.engines.openai.spending import Spending
+from infra.engines.openai.transport import Failure, Transport
+from infra.ppm import as_scores, longest_input, score_inputs, scorer_tokenizer
+from infra.serving import ModelServer
+from infra.tokens import encode_pieces
+from rstar_core.errors import EngineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from infra.engines.base import EngineStats
+    from rstar_core.engine_config import PolicyConfig, ScorerConfig
+    from rstar_core.prompts import PromptStyle
+    from rstar_core.requests import Propose, Score
+    from rstar_core.types import Completion
+
+
+class VllmPolicy:
+    """A policy served by vLLM; without an address a server is started, which `wait` waits for.
+
+    Args:
+        model_dir: The model; its tokenizer is used here even if it is served elsewhere.
+        name: Under which name it is served.
+        style: How a question and its steps become a prompt.
+        config: Where, and how.
+
+    Raises:
+        ConfigError: vLLM is not installed here, or an address cannot be used.
+    """
+
+    def __init__(self, model_dir: Path, name: str, style: PromptStyle, config: PolicyConfig) -> None:
+        self._server = None if config.base_url else ModelServer(model_dir, name, "generate", config)
+        changes = {"model": name, "base_url": _addresses(self._server, config)}
+        encode = partial(encode_pieces, _tokenizer(model_dir))
+        self._policy = OpenAIPolicy(style, config.model_copy(update=changes), encode)
+
+    def wait(self) -> None:
+        """Return once a server of our own answers. Raises: ModelError: It does not start."""
+        if self._server is not None:
+            self._server.wait()
+
+    async def propose(self, request: Propose) -> tuple[Completion, ...]:
+        """Sample candidates. Raises: EngineError: as `OpenAIPolicy` does, or our own server keeps ending."""
+        asking = self._policy.propose(request)
+        return await (asking if self._server is None else self._server.guard(asking))
+
+    def stats(self) -> EngineStats:
+        """Counters since the start."""
+        return self._policy.stats()
+
+    def close(self) -> None:
+        """Stop a server of our own."""
+        if self._server is not None:
+            self._server.close()
+
+
+class VllmScorer:
+    """A PPM served by vLLM in pooling mode; without an address a server is started.
+
+    Args:
+        model_dir: A one-label sequence classifier.
+        name: Under which name it is served.
+        config: Where, and how.
+
+    Raises:
+        ConfigError: vLLM is not installed here, or an address cannot be used.
+        ModelError: The checkpoint is no step scorer.
+    """
+
+    def __init__(self, model_dir: Path, name: str, config: ScorerConfig) -> None:
+        self._tokenizer, self._name = scorer_tokenizer(model_dir), name
+        self._max_length = longest_input(self._tokenizer)
+        self._server = None if config.base_url else ModelServer(model_dir, name, "pooling", config)
+        asked = config.model_copy(update={"base_url": _addresses(self._server, config)})
+        addresses, self._secrets = read_addresses(asked, "scorer")
+        self._spending = Spending()
+        self._replicas = Replicas(
+            [Address(each.url.removesuffix("/v1"), each.auth) for each in addresses],
+            Transport(self._secrets, config.timeout_seconds),
+            self._spending,
+            asked,
+            name,
+            what="PPM server",
+            models_path="/v1/models",
+        )
+
+    def wait(self) -> None:
+        """Return once a server of our own answers. Raises: ModelError: It does not start."""
+        if self._server is not None:
+            self._server.wait()
+
+    async def score(self, request: Score) -> tuple[float, ...]:
+        """Score each candidate in [-1, 1]; equal candidates are computed once.
+
+        Raises:
+            EngineUnavailableError: No server answered for too long.
+            EngineError: A server refused, has another model or answered nonsense, or our own keeps ending.
+        """
+        texts = list(dict.fromkeys(request.candidates))
+        if not texts:
+            return ()
+        body = {
+            "model": self._name,
+            "task": "classify",
+            "input": score_inputs(self._tokenizer, request, texts, self._max_length),
+            "use_activation": False,  # the head's raw output: tanh is taken in one place
+        }
+        asking = self._replicas.ask("/pooling", body, home=request.question)
+        address, reply = await (asking if self._server is None else self._server.guard(asking))
+        if isinstance(reply, Failure):
+            raise EngineError(f"the PPM server at {address.url} refused a request with {reply.reason}")
+        scores = dict(zip(texts, as_scores(self._read(address, reply.content, len(texts))), strict=True))
+        return tuple(scores[candidate] for candidate in request.candidates)
+
+    def close(self) -> None:
+        """Stop a server of our own."""
+        if self._server is not None:
+            self._server.close()
+
+    def _read(self, address: Address, content: Any, count: int) -> list[float]:  # noqa: ANN401 - any JSON
+        try:
+            rows = sorted(content["data"], key=lambda row: row["index"])
+            found = [float(value) for row in rows for value in row["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            shown = self._secrets.hide(str(content))[:200]
+            raise EngineError(
+                f"the PPM server at {address.url} answered {shown!r}, which is no list of scores"
+            ) from error
+        if len(found) != count:
+            raise EngineError(
+                f"the PPM server at {address.url} answered {len(found)} scores for {count} steps; "
+                "serve a one-label classifier with --runner pooling"
+            )
+        return found
+
+
+def _addresses(server: ModelServer | None, config: PolicyConfig | ScorerConfig) -> tuple[str, ...]:
+    return config.base_url if server is None else (server.url,)
+
+
+def _tokenizer(model_dir: Path) -> Any:  # noqa: ANN401  # transformers is untyped
+    from transformers import AutoTokenizer  # noqa: PLC0415 - heavy
+
+    return AutoTokenizer.from_pretrained(model_dir, local_files_only=True)

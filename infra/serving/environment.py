@@ -1,0 +1,119 @@
+"""Where vLLM is installed, and how it is told what to serve.
+
+It lives in an environment of its own, because it pins torch, transformers and much else.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from infra.models.layout import read_config
+from rstar_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rstar_core.engine_config import ServerConfig
+
+Runner = Literal["generate", "pooling"]
+
+_OWN = Path(__file__).resolve().parents[2] / ".venv-vllm" / "bin" / "python"
+_CPU = Path("/proc/cpuinfo")
+_MEBIBYTES = 1024
+_MAX_LENGTH = 8192
+"""Tokens of prompt and answer on a CPU; more than any tree asks for."""
+
+
+def find_python() -> Path:
+    """The interpreter that has vLLM: `$RSTAR_VLLM_PYTHON`, what `make vllm-cpu` made, or our own.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    given = os.environ.get("RSTAR_VLLM_PYTHON")
+    if given:
+        python = Path(given).expanduser()
+        if not os.access(python, os.X_OK):
+            raise ConfigError(f"RSTAR_VLLM_PYTHON is {given}, which is no program; name an interpreter")
+        return python
+    if _OWN.exists():
+        return _OWN
+    if importlib.util.find_spec("vllm") is not None:
+        return Path(sys.executable)
+    raise ConfigError(
+        "vLLM is not installed here; run `make vllm-cpu`, install 'rstar[vllm]' on a machine with a GPU, or "
+        "name an interpreter that has it in RSTAR_VLLM_PYTHON"
+    )
+
+
+def has_gpu() -> bool:
+    """Whether a GPU of NVIDIA or AMD is there, without loading torch."""
+    return any(Path(each).exists() for each in ("/dev/nvidiactl", "/dev/kfd"))
+
+
+def command(
+    python: Path, model_dir: Path, name: str, runner: Runner, address: tuple[str, int], config: ServerConfig
+) -> list[str]:
+    """The command line of a server."""
+    host, port = address
+    arguments = {
+        "model": str(model_dir),
+        "served-model-name": name,
+        "runner": runner,
+        "host": host,
+        "port": str(port),
+        "dtype": _fastest() if config.dtype == "auto" else config.dtype,
+        "max-num-seqs": str(config.max_sequences),
+    }
+    given = [f"--{key}={value}" for key, value in arguments.items()]
+    flags = ["--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
+    flags += [] if has_gpu() else _for_cpu(model_dir)
+    # Not `vllm serve`: in the CPU's package that program looks for itself under another name and fails.
+    return [
+        str(python),
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        *given,
+        *flags,
+        *config.server_arguments,
+    ]
+
+
+def _fastest() -> str:
+    """bfloat16; float32 on a processor without instructions for it, 4 times faster there (docs/log.md)."""
+    if has_gpu():
+        return "bfloat16"
+    try:
+        flags = set(_CPU.read_text().split())
+    except OSError:
+        return "bfloat16"
+    return "bfloat16" if flags & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+
+
+def _for_cpu(model_dir: Path) -> list[str]:
+    """Compiling takes minutes there and gains little. A prompt is read at once, not in parts.
+
+    vLLM 0.32 takes back what it sampled for part of a prompt by moving the seed's generator, and that of a
+    CPU cannot be moved: with a seed and a prompt in parts the whole server ends.
+    """
+    longest = min(read_config(model_dir).get("max_position_embeddings") or _MAX_LENGTH, _MAX_LENGTH)
+    parts = [
+        "--no-enable-chunked-prefill",
+        f"--max-model-len={longest}",
+        f"--max-num-batched-tokens={longest}",
+    ]
+    return ["--enforce-eager", *parts]
+
+
+def environment(config: ServerConfig) -> dict[str, str]:
+    """Environment of a server: nothing phones home, and what is set already stays."""
+    gibibytes = max(1, -(-config.cache_mb // _MEBIBYTES))
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "VLLM_CPU_KVCACHE_SPACE": str(gibibytes),
+        **os.environ,
+    }

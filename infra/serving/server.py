@@ -1,0 +1,203 @@
+"""One vLLM server of our own: started, watched, started again if it dies, and gone when we are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import httpx
+
+from infra.serving.environment import Runner, command, environment, find_python
+from rstar_core.errors import EngineError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from rstar_core.engine_config import ServerConfig
+
+T = TypeVar("T")
+
+_START_SECONDS: Final = 1800.0  # a model of many shards on a cold disk
+_POLL_SECONDS: Final = 0.25
+_LOOK_SECONDS: Final = 2.0
+_GRACE_SECONDS: Final = 15.0
+_MAX_DEATHS: Final = 3
+_CALM_SECONDS: Final = 120.0
+_TAIL_LINES: Final = 3
+_SHOWN_CHARACTERS: Final = 400
+_PREFIX: Final = re.compile(r"^\(\w+ pid=\d+\) (?:ERROR [\d: .-]+\[[^]]*\] ?)?")
+_ERROR: Final = re.compile(
+    r"^(?:.*\] |\(\w+ pid=\d+\) )?\s*(\w[\w.]*(?:Error|Exception)(?:: .*)?)$", re.MULTILINE
+)
+
+# A server starts processes of its own, which can outlive it. They are one group with this supervisor, which
+# ends the group when the server ends or the pipe from us closes; it closes however we end, by `kill -9` too.
+_SUPERVISE: Final = """
+import os, select, signal, subprocess, sys
+server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+ended = os.pidfd_open(server.pid)
+if ended not in select.select([ended, 0], [], [])[0]:
+    server.terminate()
+    select.select([ended], [], [], float(sys.argv[1]))
+os.killpg(0, signal.SIGKILL)
+"""
+
+
+class ModelServer:
+    """A vLLM server on this machine; safe to use from any thread.
+
+    Args:
+        model_dir: What it serves.
+        name: Name under which it serves it.
+        runner: `generate` for a policy, `pooling` for a PPM.
+        config: How.
+        host: Address to listen at.
+        port: Port to listen at; None takes a free one.
+
+    Attributes:
+        url: Its address, as a client of an OpenAI-compatible server wants it.
+        log: File with what it says.
+
+    Raises:
+        ConfigError: vLLM is not installed here.
+    """
+
+    def __init__(
+        self,
+        model_dir: Path,
+        name: str,
+        runner: Runner,
+        config: ServerConfig,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+    ) -> None:
+        self._name = name
+        address = (host, _free_port(host) if port is None else port)
+        self.url = f"http://{host}:{address[1]}/v1"
+        self._health = f"http://{host}:{address[1]}/health"
+        self._command = command(find_python(), model_dir, name, runner, address, config)
+        self._environment = environment(config)
+        descriptor, log = tempfile.mkstemp(prefix=f"rstar-vllm-{runner}-", suffix=".log")
+        self.log, self._output = Path(log), descriptor
+        self._closing = threading.Event()
+        self._failure: str | None = None
+        self._ready = False
+        self._process = self._start()
+        self._watcher = threading.Thread(target=self._watch, name=f"rstar-vllm-{runner}", daemon=True)
+        self._watcher.start()
+
+    def wait(self) -> None:
+        """Return once it answers.
+
+        Raises:
+            ModelError: It ends instead, or does not answer in half an hour.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._ready:
+            if self._failure is not None:
+                raise ModelError(self._failure)
+            if self._answers():
+                self._ready = True
+                return
+            if time.monotonic() > deadline:
+                raise ModelError(f"vLLM does not answer at {self.url}; its log is {self.log}")
+            time.sleep(_POLL_SECONDS)
+
+    def check(self) -> None:
+        """Raise EngineError if it has died too often to be started again."""
+        if self._failure is not None:
+            raise EngineError(self._failure)
+
+    async def guard(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work, which asks the server, unless that has died too often to be started again.
+
+        Raises:
+            EngineError: It has.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            while self._failure is None:
+                if task in (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+                    return task.result()
+            raise EngineError(self._failure)
+        finally:
+            task.cancel()
+
+    def close(self) -> None:
+        """Stop it and everything it has started, first gently. May be called twice."""
+        self._closing.set()
+        self._stop()
+        self._watcher.join()
+        with suppress(OSError):  # closed before
+            os.close(self._output)
+        if self._failure is None:
+            self.log.unlink(missing_ok=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._log_start = len(self.log.read_text(errors="replace"))
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _SUPERVISE, str(_GRACE_SECONDS), *self._command],
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for us to pass on
+        )
+
+    def _stop(self) -> None:
+        process = self._process
+        if process.stdin is not None:
+            process.stdin.close()
+        process.wait()
+
+    def _watch(self) -> None:
+        """Start it again when it ends; give up if it never answered, or ends again and again."""
+        deaths = 0
+        while True:
+            began = time.monotonic()
+            self._process.wait()
+            if self._closing.is_set():
+                return
+            deaths = 1 if time.monotonic() - began > _CALM_SECONDS else deaths + 1
+            if not self._ready or deaths > _MAX_DEATHS:
+                what = "vLLM keeps ending with" if self._ready else "vLLM does not start with"
+                self._failure = f"{what} {self._name}: {self._last_words()} (its log is {self.log})"
+                return
+            logging.getLogger(__name__).warning("vLLM with %s has ended and is started again", self._name)
+            if self._closing.wait(2.0**deaths):
+                return
+            self._process = self._start()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(self._health, timeout=5).is_success
+        except httpx.HTTPError:
+            return False
+
+    def _last_words(self) -> str:
+        """The first error in what it has said since it was last started: the others follow from that one."""
+        text = self.log.read_text(errors="replace")[self._log_start :]
+        found = _ERROR.search(text)
+        lines = (
+            text[found.start(1) :].splitlines()[:_TAIL_LINES] if found else text.splitlines()[-_TAIL_LINES:]
+        )
+        said = " ".join(_PREFIX.sub("", line) for line in lines) or "it said nothing"
+        return " ".join(said.split())[:_SHOWN_CHARACTERS].rstrip(".")
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

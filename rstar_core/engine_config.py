@@ -1,0 +1,122 @@
+"""How policies and PPMs are reached: in this process, on a server of their own, on servers that are there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from rstar_core.settings import Settings
+
+
+def _as_list(value: object) -> object:
+    """One address is a list of one, and none (as older campaigns wrote it down) an empty one."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+def _without_passwords(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """What stands in a configuration stands in the catalog too, and in Prefect's server."""
+    for each in addresses:
+        user, at, _ = each.partition("://")[2].partition("/")[0].rpartition("@")
+        if at and not user.startswith("$"):
+            raise ValueError(
+                "an address with a password would be kept in the catalog; put user:password into an "
+                "environment variable and write ://$NAME@host"
+            )
+    return addresses
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_without_passwords)]
+
+
+_OURS = {"--model", "--served-model-name", "--host", "--port", "--runner", "--dtype", "--api-key"}
+
+
+class ServerConfig(Settings):
+    """What policy and PPM servers have in common."""
+
+    base_url: Addresses = Field(
+        default=(),
+        description="Address of the server, or a list of replicas; `$NAME` is taken from the environment. "
+        "Engine `vllm` without an address starts a server of its own.",
+    )
+    api_key_env: str = Field(
+        default="OPENAI_API_KEY", description="Environment variable that holds the key; never the key itself."
+    )
+    max_concurrency: int = Field(
+        default=64, ge=1, description="Most requests in flight at each server; adapts below it."
+    )
+    timeout_seconds: float = Field(default=600.0, gt=0, description="Limit of one request to a server.")
+    unavailable_seconds: float = Field(
+        default=600.0, gt=0, description="How long servers that do not answer are waited for."
+    )
+    max_sequences: int = Field(
+        default=96, ge=1, description="Sequences worked on together (transformers, vllm of our own)."
+    )
+    cache_mb: int = Field(
+        default=1024,
+        ge=0,
+        description="Memory for reusable prompt states (transformers; vllm of our own on a CPU).",
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto",
+        description="Arithmetic of a server of our own (vllm); auto: the faster of bfloat16 and float32.",
+    )
+    server_arguments: tuple[str, ...] = Field(
+        default=(),
+        description="More arguments of `vllm serve`, for example `--tensor-parallel-size=4` (vllm).",
+    )
+
+    @field_validator("server_arguments")
+    @classmethod
+    def _check_arguments(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        for each in arguments:
+            if each.partition("=")[0] in _OURS:
+                raise ValueError(f"{each.partition('=')[0]} is set by the factory itself; leave it out")
+        return arguments
+
+
+class PolicyConfig(ServerConfig):
+    """The model that proposes steps, and how it is reached."""
+
+    engine: Literal["transformers", "vllm", "openai", "scripted"] = Field(
+        default="transformers",
+        description="In-process, vLLM, any OpenAI-compatible server, or the test script.",
+    )
+    model: str = Field(
+        default="smollm2-135m-instruct", description="Registry name, directory, hub id or name on the server."
+    )
+    quantization: Literal["none", "int8"] = Field(
+        default="none",
+        description="int8: linear layers in 8 bits on a CPU; about twice as fast (transformers).",
+    )
+    price_per_million_input: float = Field(
+        default=0.0, ge=0, description="Price of a million prompt tokens, in any currency (openai)."
+    )
+    price_per_million_output: float = Field(
+        default=0.0, ge=0, description="Price of a million generated tokens, in the same currency (openai)."
+    )
+    spending_cap: float | None = Field(
+        default=None,
+        gt=0,
+        description="No request is sent once this process has spent so much; those in flight end (openai).",
+    )
+
+    @model_validator(mode="after")
+    def _check_prices(self) -> PolicyConfig:
+        if self.spending_cap is not None and not self.price_per_million_input + self.price_per_million_output:
+            raise ValueError(
+                "spending_cap is set, but without price_per_million_input and price_per_million_output "
+                "nothing costs anything; give the prices"
+            )
+        return self
+
+
+class ScorerConfig(ServerConfig):
+    """Where PPMs score steps; which one is what the rounds train."""
+
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers", description="In-process, or vLLM in pooling mode."
+    )
