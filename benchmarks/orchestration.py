@@ -10,6 +10,7 @@ them is left.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import socket
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
     from rstar_core.config import CampaignConfig
 
 _NUM_SHARDS = 4
-_ROLLOUTS = 160
+_SHARD_SIZE = 400
+_ROLLOUTS = 64
 _POLL_SECONDS = 0.5
 
 
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=5000)
     options = parser.parse_args()
     prepare_environment()
+    logging.disable(logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="rstar-orchestration-"))
     try:
         with server(folder) as (url, process), temporary_settings({PREFECT_API_URL: url}):
@@ -181,8 +184,8 @@ def _campaign(root: Path) -> CampaignConfig:
         {
             "name": "benchmark",
             "root": str(root),
-            "shard_size": 8,
-            "sources": [{"kind": "builtin", "num_problems": 8 * _NUM_SHARDS}],
+            "shard_size": _SHARD_SIZE,
+            "sources": [{"kind": "builtin", "num_problems": _SHARD_SIZE * _NUM_SHARDS}],
             "policy": {"engine": "scripted"},
             "rounds": [
                 {"search": {"num_candidates": 4, "num_rollouts": _ROLLOUTS, "max_depth": 6}, "escalation": []}

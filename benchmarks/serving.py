@@ -1,0 +1,203 @@
+"""vLLM under search: tokens a second beside flat requests to the same server, cache hits, the cost of a PPM.
+
+python benchmarks/serving.py [--json] [--model smollm2-135m-instruct] [--problems 16]
+
+The flat requests are those of the search, sent without waiting for one another, with as many in flight, to a
+server whose cache the search has filled. The PPM has the model's body. Its cost is the time of a search with
+it over that of the same search, reply for reply, with scores that are remembered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections import defaultdict
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.figures import Figure, at_least, at_most, show
+from flows.running import prepare_environment
+from infra.driver import Services, TreeJob, grow_trees
+from infra.engines.openai.transport import Answer
+from infra.engines.vllm import VllmPolicy, VllmScorer
+from infra.grading.answer_check import AnswerCheck
+from infra.memo import RememberingGrader, RememberingRunner
+from infra.models.resolve import resolve_model
+from infra.problems.builtin import generate
+from infra.sandbox.sandbox import Sandbox
+from rstar_core.config import BuiltinSource, SandboxConfig, SearchConfig
+from rstar_core.engine_config import PolicyConfig, ScorerConfig
+
+if TYPE_CHECKING:
+    from rstar_core.protocols import StepScorer
+    from rstar_core.requests import Propose, Score
+    from rstar_core.types import Completion
+
+_FAMILIES = ("basic_arithmetic", "chain_sum", "products", "gcd")
+_SEARCH: dict[str, Any] = {
+    "num_candidates": 4,
+    "num_rollouts": 8,
+    "rollouts_in_flight": 4,
+    "max_depth": 6,
+    "max_step_tokens": 48,
+    "answer_step": "output",
+}
+_depth: ContextVar[int] = ContextVar("depth")
+
+
+def main() -> None:
+    """Print a table, or with --json the list that design.md's contract names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--problems", type=int, default=16)
+    options = parser.parse_args()
+    prepare_environment()
+    model = resolve_model(options.model)
+    with tempfile.TemporaryDirectory() as folder:
+        ppm = make_ppm(model, Path(folder))
+        policy = VllmPolicy(model, "policy", "bootstrap", PolicyConfig(engine="vllm"))
+        scorer = VllmScorer(ppm, "ppm", ScorerConfig(engine="vllm"))
+        sandbox, grader = Sandbox(SandboxConfig()), RememberingGrader(AnswerCheck())
+        sandbox.start()
+        runner = RememberingRunner(sandbox)
+        try:
+            policy.wait()
+            scorer.wait()
+            asked = Asked(policy)
+            parts = (asked, runner, grader)
+            figures = throughput(asked, Services(*parts), options.problems)  # type: ignore[arg-type]
+            figures += scoring(parts, scorer, options.problems)
+        finally:
+            for each in (policy, scorer, runner, grader):
+                each.close()
+    show(figures, as_json=options.json)
+
+
+def make_ppm(model: Path, folder: Path) -> Path:
+    """A classifier with the model's body, as a round begins to train it."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415 - heavy
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.model_max_length = 2048
+    AutoModelForSequenceClassification.from_pretrained(model, num_labels=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@dataclass
+class Asked:
+    """The policy, and what it was asked: requests in order, and prompt tokens by depth."""
+
+    policy: VllmPolicy
+    requests: list[Propose] = field(default_factory=list)
+    prompt: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    cached: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        replicas = self.policy._policy._replicas  # noqa: SLF001 - depth is not in what a server counts
+        ask = replicas.ask
+
+        async def recorded(path: str, body: dict[str, Any], home: str) -> Any:  # noqa: ANN401 - passed on
+            address, reply = await ask(path, body, home)
+            if isinstance(reply, Answer):
+                usage = reply.content["usage"]
+                self.prompt[_depth.get()] += usage["prompt_tokens"]
+                self.cached[_depth.get()] += (usage.get("prompt_tokens_details") or {}).get(
+                    "cached_tokens"
+                ) or 0
+            return address, reply
+
+        replicas.ask = recorded  # type: ignore[method-assign]
+
+    async def propose(self, request: Propose) -> tuple[Completion, ...]:
+        """As the policy does."""
+        self.requests.append(request)
+        _depth.set(len(request.steps))
+        return await self.policy.propose(request)
+
+
+def throughput(asked: Asked, services: Services, num_problems: int) -> list[Figure]:
+    """Tokens a second of a search and of its requests without the search."""
+    before = asked.policy.stats()
+    seconds = timed_search(services, num_problems, "terminal")
+    stats = asked.policy.stats()
+    tokens = stats.generated_tokens - before.generated_tokens
+    busy = (stats.busy_seconds - before.busy_seconds) / seconds
+    deep = [depth for depth in asked.prompt if depth >= 2]
+    hits = sum(asked.cached[each] for each in deep) / max(1, sum(asked.prompt[each] for each in deep))
+    requests = list(asked.requests)
+    in_flight = asyncio.Semaphore(num_problems * _SEARCH["rollouts_in_flight"])
+
+    async def one(request: Propose) -> None:
+        async with in_flight:
+            await asked.policy.propose(request)
+
+    async def flat() -> float:
+        started = time.perf_counter()
+        await asyncio.gather(*map(one, requests))
+        return time.perf_counter() - started
+
+    _depth.set(0)
+    alone = asyncio.run(flat())
+    flat_tokens = asked.policy.stats().generated_tokens - stats.generated_tokens
+    rate, flat_rate = tokens / seconds, flat_tokens / alone
+    return [
+        Figure("requests of the search", len(requests), "1"),
+        Figure("search, tokens a second", rate, "1/s"),
+        Figure("the same requests flat, tokens a second", flat_rate, "1/s"),
+        at_least("search over flat", rate / flat_rate, "1", 0.9),
+        at_least("engine busy", busy, "1", 0.95),
+        at_least("prompt tokens from the cache below depth 2", hits, "1", 0.8),
+    ]
+
+
+class Remembered:
+    """A scorer that keeps what another one said, and then says it without asking."""
+
+    def __init__(self, scorer: StepScorer) -> None:
+        self._scorer, self._known = scorer, dict[Any, tuple[float, ...]]()
+
+    async def score(self, request: Score) -> tuple[float, ...]:
+        """As the other scorer did, or does."""
+        if request not in self._known:
+            self._known[request] = await self._scorer.score(request)
+        return self._known[request]
+
+
+def scoring(parts: tuple[Any, ...], scorer: StepScorer, num_problems: int) -> list[Figure]:
+    """What the PPM adds to the wall time of a search."""
+    services = Services(*parts, scorer=Remembered(scorer))
+    timed_search(services, num_problems, "ppm")  # fills the caches of both
+    without = timed_search(services, num_problems, "ppm")
+    with_it = timed_search(Services(*parts, scorer=scorer), num_problems, "ppm")
+    return [
+        Figure("search with remembered scores", without, "s"),
+        Figure("search with the PPM", with_it, "s"),
+        at_most("what the PPM adds", 100 * (with_it / without - 1), "%", 15.0),
+    ]
+
+
+def timed_search(services: Services, num_problems: int, annotation: str) -> float:
+    """Seconds in which one tree for each problem is grown."""
+    config = SearchConfig.model_validate({**_SEARCH, "annotation": annotation})
+    problems = generate(BuiltinSource(num_problems=num_problems, families=_FAMILIES, seed=0))
+    jobs = [TreeJob(each.question, each.question, each.answer, 0, 7, config) for each in problems]
+
+    async def grow() -> None:
+        async for _ in grow_trees(jobs, services):
+            pass
+
+    started = time.perf_counter()
+    asyncio.run(grow())
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
