@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from infra.catalog.rows import RoundRow
-from infra.configuration import config_hash
+from infra.configuration import config_hash, parse_config
 from infra.models.registry import BASE, round_policy, round_ppm
 from rstar_core.errors import ConfigError
 
@@ -35,7 +35,10 @@ def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
     now = config.model_dump(mode="json")
     for row in catalog.fetch(RoundRow, order_by="round_id"):
         begun = bool(catalog.done_shards(row.round_id))
-        before, after = (_identity(each, row.round_id, begun=begun) for each in (row.config, now))
+        then = parse_config(row.config, origin=f"the settings of round {row.round_id}").model_dump(
+            mode="json"
+        )
+        before, after = (_identity(each, row.round_id, begun=begun) for each in (then, now))
         changed = _difference(before, after)
         if changed is not None:
             raise ConfigError(

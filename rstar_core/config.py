@@ -107,6 +107,9 @@ class SftConfig(Settings):
     batch_size: int = Field(default=128, ge=1, description="Global batch (paper: 128).")
     micro_batch_size: int = Field(default=8, ge=1, description="Sequences per forward pass.")
     max_length: int = Field(default=4096, ge=64, description="Tokens (paper: 4096).")
+    checkpoint_steps: int = Field(
+        default=500, ge=0, description="Steps between checkpoints, from which a cut-off run goes on; 0: none."
+    )
     trajectories_per_problem: int = Field(default=2, ge=1, description="Top-k by mean Q (paper: 2).")
 
 
@@ -120,6 +123,9 @@ class PpmConfig(Settings):
     micro_batch_size: int = Field(default=4, ge=1, description="Pairs per forward pass.")
     max_length: int = Field(
         default=2048, ge=64, description="Tokens; longer inputs lose the question's front."
+    )
+    checkpoint_steps: int = Field(
+        default=500, ge=0, description="Steps between checkpoints, from which a cut-off run goes on; 0: none."
     )
     pairs_per_side: int = Field(default=2, ge=1, description="Positives and negatives per step (paper: 2).")
     eval_fraction: Fraction = Field(default=0.1, description="Share of problems kept for pair accuracy.")

@@ -90,8 +90,8 @@ class TrainingRecord(Settings):
     metrics: dict[str, float | None] = Field(
         description="A figure that could not be measured is None, not 0."
     )
-    seconds: float = Field(description="The whole run, loading and saving included.")
-    tokens_per_second: float = Field(description="Of the optimizer steps alone, padding excluded.")
+    seconds: float = Field(description="The whole run, loading and saving included; the last one if resumed.")
+    tokens_per_second: float = Field(description="Of that run's optimizer steps, padding excluded.")
 
 
 class TrainingResult(Settings):

@@ -2,7 +2,7 @@
 
 The memory of a run goes back to the system when it ends, a crash is an error here and not the end of the
 factory, and a trainer dies with the process that started it. The model appears under its final name only
-when it is complete: a run that was cut off is simply started again.
+when it is complete: a run that was cut off is started again and goes on from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def run_training(
     on_progress: Callable[[Progress], None] = _ignore,
     launcher: Sequence[str] | None = None,
 ) -> TrainingResult:
-    """Run the job, or return what an earlier run of it left.
+    """Run the job, go on where an earlier run of it was cut off, or return what that left.
 
     Args:
         job: What to train, on what, and where to put it.
@@ -86,10 +86,14 @@ def run_training(
     if finished is not None:
         return finished
     partial = job.output.with_name(f"{job.output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     job_file = partial / "job.json"
-    job_file.write_text(job.model_dump_json(indent=1))
+    written = job.model_dump_json(indent=1)
+    if not (
+        job_file.exists() and job_file.read_text() == written
+    ):  # else its checkpoints are of this training
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        job_file.write_text(written)
     log = job.output.with_name(f"{job.output.name}.log")
     command = [*(launcher or (sys.executable,)), "-m", f"infra.training.{job.kind}", str(job_file)]
     returncode = _run(command, log, _environment(own_child=launcher is None), on_progress)

@@ -24,6 +24,7 @@ from infra.training.session import (
     begin,
     finish,
     round_size,
+    run,
     trainer_settings,
 )
 from rstar_core.errors import TrainingError
@@ -174,7 +175,7 @@ def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
         compute_metrics=_pair_metrics,
         callbacks=[reporter],
     )
-    trainer.train()
+    run(trainer, reporter, folder)
     measured = trainer.evaluate() if held_out else {}
     metrics: dict[str, float | None] = {
         "num_pairs": len(train),

@@ -6,6 +6,7 @@ Only the trainer's process imports this file, so torch and transformers stand at
 from __future__ import annotations
 
 import ctypes
+import json
 import math
 import os
 import random
@@ -99,7 +100,9 @@ def trainer_settings(
         "data_seed": seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "no",
+        "save_strategy": "steps" if config.checkpoint_steps else "no",
+        "save_steps": config.checkpoint_steps or 1,
+        "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": True,
     }
@@ -142,14 +145,18 @@ class LengthSortedBatches(Sampler[int]):
         self._num_examples = len(groups)
         self._num_fillers = -len(groups) % round_size
         self._batch_size = batch_size
-        self._rng = random.Random(seed)  # noqa: S311  # an order, not a secret
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Each epoch has an order of its own, whichever was read before: a resumed run finds its place."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
         return self._num_examples + self._num_fillers
 
     def __iter__(self) -> Iterator[int]:
         order = list(self._members)
-        self._rng.shuffle(order)
+        random.Random(f"{self._seed}/{self._epoch}").shuffle(order)  # noqa: S311  # an order, not a secret
         batch: list[str] = []
         size = 0
         for group in order:
@@ -174,8 +181,16 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         self.last_logs: dict[str, float] = {}
         self.tokens = 0
         self.seconds = 0.0
+        self.earlier_tokens = 0
         self._stream = stream
         self._began = time.monotonic()
+
+    def restore(self, log_history: list[dict[str, float]]) -> None:
+        """Take over what an earlier run of the same training logged until its checkpoint."""
+        for logs in (each for each in log_history if "loss" in each):
+            self.curve.append(_point(int(logs["step"]), logs))
+            self.last_logs = logs
+            self.tokens = self.earlier_tokens = int(logs["num_tokens"])
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
         """Start the clock."""
@@ -189,12 +204,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             raise TrainingError(
                 f"The loss became {logs['loss']} at step {state.global_step}; lower the learning rate."
             )
-        point = CurvePoint(
-            step=state.global_step,
-            epoch=logs["epoch"],
-            loss=logs["loss"],
-            learning_rate=logs["learning_rate"],
-        )
+        point = _point(state.global_step, logs)
         self.curve.append(point)
         self.last_logs = logs
         self.tokens = int(logs["num_tokens"])
@@ -204,6 +214,31 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
                 **point.model_dump(), total_steps=state.max_steps, tokens=self.tokens, seconds=self.seconds
             )
             print(progress.model_dump_json(), file=self._stream)
+
+
+def _point(step: int, logs: dict[str, float]) -> CurvePoint:
+    return CurvePoint(step=step, epoch=logs["epoch"], loss=logs["loss"], learning_rate=logs["learning_rate"])
+
+
+def run(trainer: Any, reporter: Reporter, folder: Path) -> None:  # noqa: ANN401
+    """Train, from the newest whole checkpoint of an earlier run if there is one."""
+    checkpoint, state = _newest_checkpoint(folder / "trainer")
+    if checkpoint is not None:
+        reporter.restore(state["log_history"])
+        trainer._total_train_tokens = reporter.tokens  # noqa: SLF001  # trl begins at 0 again
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+
+def _newest_checkpoint(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    """The newest checkpoint and its state, which is written last: one without was cut off."""
+    for checkpoint in sorted(
+        folder.glob("checkpoint-*"), key=lambda each: int(each.name.rpartition("-")[2]), reverse=True
+    ):
+        try:
+            return checkpoint, json.loads((checkpoint / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            continue
+    return None, {}
 
 
 def finish(
@@ -233,6 +268,6 @@ def finish(
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         },
         seconds=time.monotonic() - began,
-        tokens_per_second=reporter.tokens / max(reporter.seconds, 1e-9),
+        tokens_per_second=(reporter.tokens - reporter.earlier_tokens) / max(reporter.seconds, 1e-9),
     )
     (folder / RECORD_FILE).write_text(record.model_dump_json(indent=1))

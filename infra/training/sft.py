@@ -23,6 +23,7 @@ from infra.training.session import (
     begin,
     finish,
     round_size,
+    run,
     trainer_settings,
 )
 from rstar_core.errors import TrainingError
@@ -134,7 +135,7 @@ def train(job: SftJob, folder: Path, stream: TextIO) -> None:
         processing_class=tokenizer,
         callbacks=[reporter],
     )
-    trainer.train()
+    run(trainer, reporter, folder)
     metrics["token_accuracy"] = reporter.last_logs.get("mean_token_accuracy")
     finish(trainer, tokenizer, job=job, folder=folder, reporter=reporter, metrics=metrics, began=began)
 

@@ -100,6 +100,48 @@ def test_fine_tuning_lowers_the_loss_and_its_model_loads_again(policy_dir, tmp_p
     assert run_training(job) == result
 
 
+def ppm_job(policy_dir, folder, **changes):
+    return PpmJob(
+        base_model=policy_dir,
+        dataset=write_rows(folder / "pairs.jsonl", pair_rows()),
+        output=folder / "ppm-r1",
+        seed=1,
+        config=PpmConfig(learning_rate=1e-2, batch_size=16, max_length=128, eval_fraction=0.0, **changes),
+    )
+
+
+@pytest.mark.parametrize(("make", "epochs"), [(sft_job, 6), (ppm_job, 2)])
+def test_a_training_that_was_cut_off_goes_on_from_its_newest_whole_checkpoint(
+    policy_dir, tmp_path, make, epochs
+):
+    """The same losses as in a training that nobody disturbed, over the ends of epochs too."""
+
+    class CutOffError(Exception):
+        pass
+
+    def stop_at_step_9(point):
+        if point.step == 9:
+            raise CutOffError
+
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = run_training(make(policy_dir, tmp_path / "whole", num_epochs=epochs))
+    job = make(policy_dir, tmp_path / "cut", num_epochs=epochs, checkpoint_steps=3)
+    with pytest.raises(CutOffError):
+        run_training(job, on_progress=stop_at_step_9)
+    torn = job.output.with_name(f"{job.output.name}.partial") / "trainer" / "checkpoint-9"
+    torn.mkdir(parents=True, exist_ok=True)
+    (torn / "trainer_state.json").write_text('{"log_history": [')
+    told = []
+    result = run_training(job, on_progress=told.append)
+    assert told[0].step == 7
+    assert [point.step for point in result.curve] == list(range(1, 13))
+    assert [point.loss for point in result.curve] == pytest.approx([point.loss for point in whole.curve])
+    assert result.metrics["num_tokens"] == whole.metrics["num_tokens"]
+    assert result.tokens_per_second < 10 * whole.tokens_per_second
+    assert not (result.model_dir / "trainer").exists()
+
+
 def test_a_preference_model_learns_and_is_served_as_it_was_trained(policy_dir, tmp_path):
     from infra.ppm import TransformersScorer
 
