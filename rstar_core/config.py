@@ -129,6 +129,9 @@ class PpmConfig(Settings):
     )
     pairs_per_side: int = Field(default=2, ge=1, description="Positives and negatives per step (paper: 2).")
     eval_fraction: Fraction = Field(default=0.1, description="Share of problems kept for pair accuracy.")
+    min_pair_accuracy: Fraction | None = Field(
+        default=None, description="Share of held-out pairs that a PPM must rank right to be published."
+    )
 
 
 class EvaluationConfig(Settings):

@@ -20,13 +20,16 @@ from infra.services import close_models
 from infra.training.datasets import write_pairs, write_sft
 from infra.training.job import PpmJob, SftJob
 from infra.training.launch import accelerate_launcher, file_digest, run_training
+from infra.training.pair_metrics import COLLAPSED
 from infra.workspace import Workspace
 from rstar_core.budget import derive_seed
 from rstar_core.config import CampaignConfig
+from rstar_core.errors import TrainingError
 
 if TYPE_CHECKING:
     from infra.catalog.catalog import Catalog
     from infra.training.job import Progress, TrainingResult
+    from rstar_core.config import PpmConfig
 
 
 @task(name="train-policy", task_run_name="train-policy-round-{round_id}", cache_policy=NO_CACHE)
@@ -74,18 +77,41 @@ def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
         )
         if not rows or ppm is None or policy is None:
             return None
-        questions = {each.problem_id: each.question for each in catalog.problems()}
+        problems = {each.problem_id: each for each in catalog.problems()}
     job = PpmJob(
         base_model=Path(policy.location),
-        dataset=write_pairs(workspace.dataset(round_id, "pairs"), rows, questions),
+        dataset=write_pairs(workspace.dataset(round_id, "pairs"), rows, problems),
         output=workspace.model(round_id, "ppm"),
         seed=derive_seed(config.seed, round_id, "ppm"),
         config=ppm,
     )
     result = _run(config, job, f"train ppm {round_id}")
+    _refuse_bad_ppm(ppm, result)
     with workspace.open_catalog() as catalog:
         _register(catalog, _Origin(round_id, policy.model_id, len(rows), snapshot), job, result)
     return model_id
+
+
+def _refuse_bad_ppm(ppm: PpmConfig, result: TrainingResult) -> None:
+    """A PPM that ranks too badly is not published: nothing is searched with it.
+
+    Raises:
+        TrainingError: It gives every step one score, or ranks too few held-out pairs right.
+    """
+    accuracy = result.metrics.get("pair_accuracy")
+    place = f"it lies in {result.model_dir} and is not published"
+    spread = result.metrics.get("score_spread")
+    if spread is not None and spread < COLLAPSED:
+        raise TrainingError(
+            f"The PPM has collapsed: it gives every step the same score; {place}. Lower [rounds.ppm] "
+            "learning_rate, or give it more pairs, and remove that folder."
+        )
+    if ppm.min_pair_accuracy is not None and (accuracy is None or accuracy < ppm.min_pair_accuracy):
+        found = "no pairs are held out to tell" if accuracy is None else f"it ranks {100 * accuracy:.0f} %"
+        raise TrainingError(
+            f"The PPM is to rank {100 * ppm.min_pair_accuracy:.0f} % of held-out pairs right "
+            f"(min_pair_accuracy), but {found}; {place}. Change the settings and remove that folder."
+        )
 
 
 def _run(config: CampaignConfig, job: SftJob | PpmJob, stage: str) -> TrainingResult:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from infra.catalog.round_rows import SftExampleRow, StepPairRow
+    from rstar_core.types import Problem
 
 
 def write_sft(path: Path, rows: Sequence[SftExampleRow]) -> Path:
@@ -33,7 +34,7 @@ def write_sft(path: Path, rows: Sequence[SftExampleRow]) -> Path:
     )
 
 
-def write_pairs(path: Path, rows: Sequence[StepPairRow], questions: Mapping[str, str]) -> Path:
+def write_pairs(path: Path, rows: Sequence[StepPairRow], problems: Mapping[str, Problem]) -> Path:
     """Each pair as the pieces of its question and shared steps, and the pieces of both sides."""
     return _write(
         path,
@@ -41,12 +42,15 @@ def write_pairs(path: Path, rows: Sequence[StepPairRow], questions: Mapping[str,
             PairRow(
                 problem_id=row.problem_id,
                 group=row.group_id,
-                prefix_pieces=render(questions[row.problem_id], split_steps(row.prefix), "finetuned"),
+                prefix_pieces=render(problems[row.problem_id].question, split_steps(row.prefix), "finetuned"),
                 positive_pieces=split_steps(row.positive),
                 negative_pieces=split_steps(row.negative),
                 weight=row.weight,
+                positive_q=row.positive_q,
+                negative_q=row.negative_q,
                 depth=row.depth,
                 final=row.final,
+                tier=problems[row.problem_id].tier,
             )
             for row in rows
         ),

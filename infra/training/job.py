@@ -53,7 +53,10 @@ class SftRow(Settings):
 
 
 class PairRow(Settings):
-    """One step pair (paper, section 3.3); `weight` is 1 / (positives x negatives) of its group."""
+    """One step pair (paper, section 3.3); `weight` is 1 / (positives x negatives) of its group.
+
+    Q values, depth, `final` (whole trajectories are compared) and tier serve the metrics alone.
+    """
 
     problem_id: str
     group: str
@@ -61,8 +64,11 @@ class PairRow(Settings):
     positive_pieces: tuple[str, ...] = Field(min_length=1)
     negative_pieces: tuple[str, ...] = Field(min_length=1)
     weight: float = Field(gt=0)
+    positive_q: float | None = None
+    negative_q: float | None = None
     depth: int = 0
     final: bool = False
+    tier: str = ""
 
 
 class CurvePoint(Settings):

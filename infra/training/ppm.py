@@ -18,6 +18,7 @@ from infra.ppm import step_scores
 from infra.tokens import choose_pad_id
 from infra.training.examples import PairExample, encode_pair, read_rows, split_pairs
 from infra.training.job import PairRow, PpmJob
+from infra.training.pair_metrics import pair_metrics, spread
 from infra.training.session import (
     LengthSortedBatches,
     Reporter,
@@ -32,6 +33,11 @@ from rstar_core.errors import TrainingError
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
+
+    from infra.training.pair_metrics import Scores
+
+_NUM_TRIED = 64
+"""Pairs of the training set that show whether the scores differ at all, where none are held out."""
 
 
 def pair_losses(positive: torch.Tensor, negative: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -86,7 +92,7 @@ class StepPairTrainer(RewardTrainer):  # type: ignore[misc]  # trl is untyped
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:  # noqa: ANN401
-        """Weighted loss of a micro-batch as its share of the global batch's; with the margins if asked."""
+        """Weighted loss of a micro-batch as its share of the global batch's; and scores if asked."""
         logits = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).logits
@@ -101,7 +107,7 @@ class StepPairTrainer(RewardTrainer):  # type: ignore[misc]  # trl is untyped
             tokens = self.accelerator.gather(inputs["attention_mask"].sum()).sum().item()
             self._total_train_tokens += tokens
             self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        return (loss, positive - negative) if return_outputs else loss
+        return (loss, torch.stack([positive, negative], dim=-1)) if return_outputs else loss
 
     def prediction_step(
         self,
@@ -110,15 +116,15 @@ class StepPairTrainer(RewardTrainer):  # type: ignore[misc]  # trl is untyped
         prediction_loss_only: bool,  # noqa: ARG002  # the signature is transformers'
         ignore_keys: list[str] | None = None,  # noqa: ARG002
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The margins of an evaluation batch, gathered by the base class over batches and processes."""
+        """The scores of a batch's pairs (pairs, 2), gathered by the base class over batches and processes."""
         with torch.no_grad():
-            loss, margins = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
-        return loss, margins, torch.ones_like(margins)
+            loss, scores = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
+        return loss, scores, torch.ones(len(scores), device=scores.device)
 
-
-def _pair_metrics(prediction: Any) -> dict[str, float]:  # noqa: ANN401
-    margins = prediction.predictions
-    return {"pair_accuracy": float((margins > 0).mean()), "mean_margin": float(margins.mean())}
+    def scores_of(self, dataset: Dataset) -> list[Scores]:
+        """Scores of both sides of each pair, in the data set's order."""
+        predictions = self.predict(dataset).predictions
+        return [(float(better), float(worse)) for better, worse in predictions]
 
 
 def load_classifier(job: PpmJob, pad_id: int) -> Any:  # noqa: ANN401
@@ -170,20 +176,18 @@ def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
         args=RewardConfig(**settings, max_length=None, remove_unused_columns=False),
         data_collator=lambda examples: collate(examples, pad_id),
         train_dataset=_dataset([*train, filler]),
-        eval_dataset=_dataset(held_out) if held_out else None,
         processing_class=tokenizer,
-        compute_metrics=_pair_metrics,
         callbacks=[reporter],
     )
     run(trainer, reporter, folder)
-    measured = trainer.evaluate() if held_out else {}
+    ranked = trainer.scores_of(_dataset(held_out or train[:_NUM_TRIED]))
     metrics: dict[str, float | None] = {
         "num_pairs": len(train),
         "num_groups": len({e.group for e in train}),
         "num_eval_pairs": len(held_out),
         "num_eval_problems": len({row.problem_id for row in eval_rows}),
-        "pair_accuracy": measured.get("eval_pair_accuracy"),
-        "mean_margin": measured.get("eval_mean_margin"),
+        "score_spread": spread(ranked),
+        **pair_metrics(eval_rows, ranked if held_out else []),
     }
     finish(trainer, tokenizer, job=job, folder=folder, reporter=reporter, metrics=metrics, began=began)
 

@@ -165,6 +165,9 @@ def test_a_preference_model_learns_and_is_served_as_it_was_trained(policy_dir, t
     assert result.metrics["num_pairs"] + result.metrics["num_eval_pairs"] == 96
     assert result.metrics["pair_accuracy"] > 0.9
     assert result.metrics["mean_margin"] > 0.5
+    assert result.metrics["pair_accuracy_depth_1"] == result.metrics["pair_accuracy"]
+    assert result.metrics["pairs_depth_1"] == result.metrics["num_eval_pairs"]
+    assert result.metrics["score_spread"] > 0.5
     scorer = TransformersScorer(result.model_dir)
     try:
         asked = Score(question="What is 99 + 1?", steps=(), candidates=("a = 99 + 1\n", "a = 99 - 1\n"))
