@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settings
 from infra.catalog.catalog import Catalog
-from infra.catalog.rows import ShardRow
+from infra.catalog.rows import RoundRow, ShardRow
 from infra.configuration import apply_overrides
 from rstar_core.config import BuiltinSource, CampaignConfig, RoundConfig
 from rstar_core.errors import ConfigError
@@ -80,3 +81,21 @@ def test_a_round_is_done_when_it_was_marked_so(catalog):
     assert not is_done(catalog, 1)
     mark_round(catalog, CONFIG, 1, "done")
     assert is_done(catalog, 1)
+
+
+def test_settings_that_an_older_version_did_not_know_count_as_their_defaults(tmp_path, empty_catalog):
+    with Catalog.open(empty_catalog(tmp_path)) as catalog:
+        mark_round(catalog, CONFIG, BASE_ROUND, "done")
+        mark_round(catalog, CONFIG, 1, "running")
+        catalog.commit_shard(catalog.start_shard(SHARD))
+        (row,) = catalog.fetch(RoundRow, "round_id = 1")
+        older = json.loads(json.dumps(row.config))
+        del (
+            older["scorer"],
+            older["policy"]["quantization"],
+            older["rounds"][0]["search"]["rollouts_in_flight"],
+        )
+        catalog.replace_round(RoundRow, 1, [replace(row, config=older)])
+        refuse_other_settings(catalog, CONFIG)
+        with pytest.raises(ConfigError, match="quantization"):
+            refuse_other_settings(catalog, apply_overrides(CONFIG, {"policy.quantization": "int8"}))
