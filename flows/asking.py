@@ -13,8 +13,9 @@ from flows.tables import print_table
 from infra.catalog.catalog import Catalog
 from infra.catalog.history import difference, lineage
 from infra.catalog.questions import change
+from infra.catalog.round_rows import ModelRow
 from infra.models.resolve import list_models
-from rstar_core.errors import CatalogError
+from rstar_core.errors import CatalogError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +138,30 @@ def print_models(campaign: str, *, as_json: bool) -> None:
         row["location"] = row["location"].removeprefix(f"{Path(campaign).resolve()}/")
     _print_rows(trained, form="table")
     _print_rows(pulled, form="table")
+
+
+def print_model(campaign: str, model_id: str, *, as_json: bool) -> None:
+    """Everything the catalog knows of one model.
+
+    Raises:
+        CatalogError: There is no catalog.
+        ModelError: There is no such model; the error names those that are there.
+    """
+    with Catalog.open(campaign, read_only=True) as catalog:
+        models = {row.model_id: row for row in catalog.fetch(ModelRow, order_by="created_at")}
+    if model_id not in models:
+        raise ModelError(
+            f"There is no model {model_id} in {campaign}; it has {', '.join(models) or 'none yet'}."
+        )
+    row = asdict(models[model_id])
+    if as_json:
+        print(json.dumps(row, default=str))
+        return
+    metrics = row.pop("metrics")
+    _print_rows(
+        [{"field": name, "value": value} for name, value in row.items() if value is not None], form="table"
+    )
+    _print_rows([{"metric": name, "value": metrics[name]} for name in sorted(metrics)], form="table")
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str] = (), *, form: Form) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from flows import server_cli
 from flows.catalog_cli import catalog_app
+from flows.models_cli import models_app
 from flows.options import (
     DEMO_CAMPAIGN,
     AsCsv,
@@ -35,7 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A data factory for self-evolving mathematical reasoning.",
 )
-models_app = typer.Typer(no_args_is_help=True, help="Models on this machine and in a campaign.")
 app.add_typer(models_app, name="models")
 app.add_typer(catalog_app, name="catalog")
 app.command()(server_cli.up)
@@ -372,24 +372,6 @@ def doctor(as_json: AsJson = False) -> None:
 
     if not print_checks(as_json=as_json):
         raise typer.Exit(1)
-
-
-@models_app.command("pull")
-def models_pull(
-    name: Annotated[str, typer.Argument(help="Registry name or hub id.")] = "smollm2-135m-instruct",
-) -> None:
-    """Fetch a model so that later commands need no network."""
-    from infra.models.resolve import resolve_model  # noqa: PLC0415 - see the module's docstring
-
-    print(resolve_model(name))
-
-
-@models_app.command("list")
-def models_list(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
-    """Models of a campaign with their held-out results, and the models that were pulled."""
-    from flows.asking import print_models  # noqa: PLC0415 - see the module's docstring
-
-    print_models(campaign, as_json=as_json)
 
 
 def _run(path: Path, seed: int | None, root: str | None, summary: Path | None, *, dry_run: bool) -> None:

@@ -1,8 +1,10 @@
 """The `rstar` command line as a user meets it: answers on standard output, one sentence when it cannot."""
 
 import json
+import re
 import threading
 import time
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -24,8 +26,13 @@ COMMANDS = (
         "exec",
         "grade",
         "doctor",
+        "serve",
+        "plan",
+        "retry",
+        "up",
+        "setup",
     ),
-    *("models", "models pull", "models list"),
+    *("models", "models pull", "models list", "models show"),
 )
 
 
@@ -114,6 +121,21 @@ def test_a_problem_that_was_never_searched_has_no_tree(cli, ingested):
     query = "select problem_id from problems limit 1"
     (row,) = json.loads(cli.answer("sql", "--json", "--campaign", ingested, query))
     assert "no search had it" in cli.complaint("tree", row["problem_id"], "--campaign", ingested)
+
+
+def test_a_model_is_shown_with_its_origin_and_its_figures(cli, tmp_path, empty_catalog):
+    from infra.catalog import Catalog
+    from infra.catalog.round_rows import ModelRow
+
+    made, metrics = datetime(2026, 1, 2, tzinfo=UTC), {"pair_accuracy": 0.75, "num_pairs": 40}
+    row = ModelRow("round-1/ppm", 1, "ppm", "round-1/policy", "models/ppm", "ab" * 32, metrics, 40, made)
+    with Catalog.open(empty_catalog(tmp_path)) as catalog:
+        catalog.replace_round(ModelRow, 1, [row], role="ppm")
+    shown = json.loads(cli.answer("models", "show", "round-1/ppm", "-c", tmp_path, "--json"))
+    assert (shown["base_model"], shown["digest"], shown["metrics"]) == (row.base_model, row.digest, metrics)
+    text = cli.answer("models", "show", "round-1/ppm", "-c", tmp_path)
+    assert re.search(r"pair_accuracy +0\.75", text)
+    assert "it has round-1/ppm" in cli.complaint("models", "show", "round-2/ppm", "-c", tmp_path)
 
 
 def test_models_that_were_not_pulled_are_not_listed_and_the_doctor_says_so(
