@@ -108,12 +108,16 @@ def _for_cpu(model_dir: Path) -> list[str]:
 
 
 def environment(config: ServerConfig) -> dict[str, str]:
-    """Environment of a server: nothing phones home, and what is set already stays."""
+    """Environment of a server: nothing phones home, and what is set already stays.
+
+    On a CPU vLLM would pin its threads and leave one core out, so that two servers on two cores share one.
+    """
     gibibytes = max(1, -(-config.cache_mb // _MEBIBYTES))
     return {
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(gibibytes),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         **os.environ,
     }
