@@ -259,7 +259,7 @@ def end_abruptly():
         else:
             os.kill(process.pid, number)
         _, errors = process.communicate(timeout=60)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60  # a trainer looks for its parent once torch is imported
         while (living := [each for each in family if _lives(each)]) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not living, f"these outlived the command: {[each.cmdline() for each in living]}"

@@ -108,7 +108,7 @@ def check_nothing_happened(sandbox, unspoiled, canary, count):
     assert canary.read_text() == "the canary sings"
     assert canary.stat().st_mtime > 0
     assert not [trace for trace in TRACES if trace.exists() or trace.is_symlink()]
-    assert descendants() == count
+    assert descendants() <= count  # a helper of an earlier test may end meanwhile
 
 
 def test_the_programs_are_many_and_the_benign_one_runs(unspoiled):

@@ -49,7 +49,7 @@ def ppm_dir(policy_dir, tmp_path_factory):
 
     torch.manual_seed(5)
     model = AutoModelForSequenceClassification.from_pretrained(policy_dir, num_labels=1)
-    torch.nn.init.normal_(model.score.weight, std=0.3)
+    torch.nn.init.normal_(model.score.weight, std=0.1)
     tokenizer = AutoTokenizer.from_pretrained(policy_dir)
     model.config.pad_token_id = tokenizer.unk_token_id or 0
     tokenizer.model_max_length = 160

@@ -53,6 +53,7 @@ def test_nothing_is_served_unless_it_is_asked_for(monkeypatch):
 
 
 def test_a_scrape_shows_what_this_process_did_and_how_far_the_round_is(port):
+    close_services()  # other tests' engines count too
     assert metrics.serve_metrics() == metrics.serve_metrics() == port
     before = scrape(port)
     services = open_services(
