@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from infra.catalog.location import CatalogLocation
     from infra.catalog.rows import Row
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """To be raised with every change of a table or view. New columns of old tables must allow null."""
 
 _FIRST_WITH_OUTCOMES = 3

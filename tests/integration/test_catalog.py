@@ -85,7 +85,7 @@ def test_a_catalog_of_newer_code_is_refused(root, catalog):
         connection.execute("UPDATE meta_schema SET version = 99")
 
     write(catalog._connection, catalog.location, "from the future", newer)
-    with pytest.raises(CatalogError, match="has schema 99, but this code knows only 3; update rstar"):
+    with pytest.raises(CatalogError, match="has schema 99, but this code knows only 4; update rstar"):
         Catalog.open(root)
 
 
