@@ -90,7 +90,7 @@ def test_ctrl_c_and_sigterm_end_a_long_search_within_seconds(
 ):
     """A terminal sends Ctrl-C to the whole group, Prefect's own server included; a supervisor, SIGTERM."""
     root = tmp_path / "runs" / "small"
-    config = write_config(tmp_path, more=300, shard_size=512, rollouts=400)  # minutes of work
+    config = write_config(tmp_path, more=300, shard_size=512, rollouts=1500)  # many minutes of work
     ends = ((process, signal.SIGINT, True), (served_process, signal.SIGTERM, False))
     for attempt, (command_line, number, group) in enumerate(ends, start=1):
         run = command_line.start("run", config)
