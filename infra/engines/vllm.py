@@ -43,9 +43,9 @@ class VllmPolicy:
     """
 
     def __init__(self, model_dir: Path, name: str, style: PromptStyle, config: PolicyConfig) -> None:
+        encode = partial(encode_pieces, _tokenizer(model_dir))  # first: what may fail leaves no server behind
         self._server = None if config.base_url else ModelServer(model_dir, name, "generate", config)
         changes = {"model": name, "base_url": _addresses(self._server, config)}
-        encode = partial(encode_pieces, _tokenizer(model_dir))
         self._policy = OpenAIPolicy(style, config.model_copy(update=changes), encode)
 
     def wait(self) -> None:

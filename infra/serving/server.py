@@ -91,7 +91,7 @@ class ModelServer:
         self._environment = environment(config)
         descriptor, log = tempfile.mkstemp(prefix=f"rstar-vllm-{runner}-", suffix=".log")
         self.log, self._output = Path(log), descriptor
-        self._closing = threading.Event()
+        self._closing, self._starting = threading.Event(), threading.Lock()
         self._failure: str | None = None
         self._ready = False
         self._process = self._start()
@@ -137,8 +137,9 @@ class ModelServer:
 
     def close(self) -> None:
         """Stop it and everything it has started, first gently. May be called twice."""
-        self._closing.set()
-        self._stop()
+        with self._starting:  # no other process takes the place of the one that is stopped
+            self._closing.set()
+            self._stop()
         self._watcher.join()
         with suppress(OSError):  # closed before
             os.close(self._output)
@@ -176,9 +177,11 @@ class ModelServer:
                 self._failure = f"{what} {self._name}: {self._last_words()} (its log is {self.log})"
                 return
             logging.getLogger(__name__).warning("vLLM with %s has ended and is started again", self._name)
-            if self._closing.wait(2.0**deaths):
-                return
-            self._process = self._start()
+            self._closing.wait(2.0**deaths)
+            with self._starting:
+                if self._closing.is_set():
+                    return
+                self._process = self._start()
 
     def _answers(self) -> bool:
         try:
