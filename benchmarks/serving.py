@@ -57,13 +57,18 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--problems", type=int, default=16)
+    parser.add_argument(
+        "--argument", action="append", default=[], help="of vLLM, e.g. --argument=--block-size=128"
+    )
     options = parser.parse_args()
     prepare_environment()
     model = resolve_model(options.model)
     with tempfile.TemporaryDirectory() as folder:
         ppm = make_ppm(model, Path(folder))
-        policy = VllmPolicy(model, "policy", "bootstrap", PolicyConfig(engine="vllm"))
-        scorer = VllmScorer(ppm, "ppm", ScorerConfig(engine="vllm"))
+        more = tuple(options.argument)
+        settings = PolicyConfig(engine="vllm", server_arguments=more)
+        policy = VllmPolicy(model, "policy", "bootstrap", settings)
+        scorer = VllmScorer(ppm, "ppm", ScorerConfig(engine="vllm", server_arguments=more))
         sandbox, grader = Sandbox(SandboxConfig()), RememberingGrader(AnswerCheck())
         sandbox.start()
         runner = RememberingRunner(sandbox)

@@ -13,9 +13,9 @@ from flows.tables import print_table
 from infra.catalog.catalog import Catalog
 from infra.catalog.history import difference, lineage
 from infra.catalog.questions import change
-from infra.catalog.round_rows import ModelRow
+from infra.models.registry import campaign_model
 from infra.models.resolve import list_models
-from rstar_core.errors import CatalogError, ModelError
+from rstar_core.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,13 +147,7 @@ def print_model(campaign: str, model_id: str, *, as_json: bool) -> None:
         CatalogError: There is no catalog.
         ModelError: There is no such model; the error names those that are there.
     """
-    with Catalog.open(campaign, read_only=True) as catalog:
-        models = {row.model_id: row for row in catalog.fetch(ModelRow, order_by="created_at")}
-    if model_id not in models:
-        raise ModelError(
-            f"There is no model {model_id} in {campaign}; it has {', '.join(models) or 'none yet'}."
-        )
-    row = asdict(models[model_id])
+    row = asdict(campaign_model(campaign, model_id))
     if as_json:
         print(json.dumps(row, default=str))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.options import DEMO_CAMPAIGN, Campaign
-from rstar_core.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,14 +18,15 @@ if TYPE_CHECKING:
 Role = Literal["policy", "ppm"]
 
 _POLL_SECONDS = 0.5
-_OF_CAMPAIGN = re.compile(r"round-\d+/(policy|ppm)")
 
 
 def serve(
     role: Annotated[Role, typer.Argument(help="policy proposes steps, ppm scores them.")],
     model: Annotated[
         str,
-        typer.Argument(help="A model of the campaign (round-2/policy), a folder, or a pulled name."),
+        typer.Argument(
+            help="A model of the campaign (round-2/policy), a folder, an address, or a pulled name."
+        ),
     ],
     more: Annotated[
         list[str] | None, typer.Argument(help="After --: more arguments of vLLM.", metavar="[-- ARGUMENT]...")
@@ -78,25 +77,13 @@ def _find(role: Role, model: str, campaign: str) -> tuple[Path, str]:
     Raises:
         ModelError: There is none, it is not of this role, or its weights are not those of the catalog.
     """
-    from infra.catalog.catalog import Catalog  # noqa: PLC0415 - see flows/cli.py
-    from infra.models.layout import check_digest, check_role  # noqa: PLC0415 - as above
-    from infra.models.registry import find_model  # noqa: PLC0415 - as above
-    from infra.models.resolve import resolve_model  # noqa: PLC0415 - as above
+    from infra.models.layout import check_role  # noqa: PLC0415 - see flows/cli.py
+    from infra.models.registry import locate  # noqa: PLC0415 - as above
     from infra.services import served_name  # noqa: PLC0415 - as above
 
-    location, name, digest = model, model, None
-    if _OF_CAMPAIGN.fullmatch(model):
-        with Catalog.open(campaign, read_only=True) as catalog:
-            row = find_model(catalog, model)
-        if row is None:
-            raise ModelError(f"{campaign} has no model {model}; see `rstar models list -c {campaign}`")
-        location, digest = row.location, row.digest
-        name = served_name(row.model_id, location, digest)
-    directory = resolve_model(location)
+    directory, row = locate(campaign, model)
     check_role(directory, role)
-    if digest is not None:
-        check_digest(directory, digest)
-    return directory, name
+    return directory, model if row is None else served_name(row.model_id, row.location, row.digest)
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:

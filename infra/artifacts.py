@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import posixpath
+import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,35 @@ class ArtifactStore:
         """Write the whole file as UTF-8; see `write_bytes`."""
         return self.write_bytes(text.encode(), *parts)
 
+    def put_file(self, source: Path, *parts: str) -> str:
+        """Copy a local file here, however large, and return its address.
+
+        Raises:
+            ArtifactError: It cannot be read or written.
+        """
+        target = self.path(*parts)
+        with _explained("written", target):
+            if self.is_local:
+                local = self.local_path(*parts)
+                beside = local.with_name(f".{local.name}.{uuid.uuid4().hex}")
+                try:
+                    shutil.copyfile(source, beside)
+                    beside.replace(local)
+                finally:
+                    beside.unlink(missing_ok=True)
+            else:
+                self._filesystem.put_file(str(source), self._base_path(parts))
+        return target
+
+    def get_file(self, target: Path, *parts: str) -> None:
+        """Copy a file from here to a local path, however large.
+
+        Raises:
+            ArtifactError: There is none, or it cannot be read or written.
+        """
+        with _explained("read", self.path(*parts)):
+            self._filesystem.get_file(self._base_path(parts), str(target))
+
     def _base_path(self, parts: tuple[str, ...]) -> str:
         path = posixpath.normpath(posixpath.join(self._base, *parts))
         if path != self._base and not path.startswith(self._base.rstrip("/") + "/"):
@@ -174,3 +204,7 @@ def _explained(verb: str, target: str) -> Iterator[None]:
     except OSError as error:
         full = "; free some space and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise ArtifactError(f"{target} cannot be {verb}: {error.strerror or error}{full}.") from error
+    except ArtifactError:
+        raise
+    except Exception as error:  # a store that is away: botocore's are no OSError, and costly to name
+        raise ArtifactError(f"{target} cannot be {verb}: {str(error).rstrip('.')}.") from error

@@ -65,7 +65,7 @@ def mark_round(catalog: Catalog, config: CampaignConfig, round_id: int, status: 
         config_hash=config_hash(config),
         seed=config.seed,
         policy_model=BASE if base else round_policy(catalog, config, round_id).model_id,
-        ppm_model=None if ppm is None else ppm.location,
+        ppm_model=None if ppm is None else ppm.model_id,
         status=status,
         started_at=earlier[0].started_at if earlier else now,
         finished_at=now if status == "done" else None,

@@ -1,7 +1,7 @@
 """Figures of this process for Prometheus, on request: `RSTAR_METRICS_PORT=9464` serves them at /metrics.
 
 A scrape reads what engine, sandbox and answer check count anyway, and a round's state as its monitor last saw
-it; nothing is asked or computed for it.
+it; only vLLM servers are asked for their queues, every few seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _COUNTERS = {
     "requests": ("rstar_engine_requests", "Requests sent to policy servers, repetitions included."),
     "retries": ("rstar_engine_retries", "Requests that repeated one that had failed."),
     "cost": ("rstar_engine_cost", "Price of the tokens, in the currency of the configuration's prices."),
+    "queue_seconds": ("rstar_engine_queue_seconds", "Time that requests waited inside policy servers."),
     "programs": ("rstar_programs", "Programs that the search asked for."),
     "programs_run": ("rstar_programs_run", "Programs that the sandbox ran; the others were remembered."),
     "answers": ("rstar_answers", "Answers that the search asked to be checked."),

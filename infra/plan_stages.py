@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from infra.so_far import SoFar
-    from rstar_core.config import CampaignConfig, PpmConfig, SftConfig
+    from rstar_core.config import CampaignConfig
     from rstar_core.estimate import Rates
+    from rstar_core.training_config import PpmConfig, SftConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.driver import Services
@@ -21,6 +20,8 @@ from infra.ppm import TransformersScorer
 from infra.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rstar_core.config import SandboxConfig
     from rstar_core.engine_config import PolicyConfig, ScorerConfig
     from rstar_core.prompts import PromptStyle
@@ -129,7 +130,7 @@ def close_services() -> None:
 def _policy(spec: PolicySpec) -> EnginePolicy:
     match spec.config.engine:
         case "transformers":
-            return InProcessPolicy(resolve_model(spec.location), spec.style, spec.config)
+            return InProcessPolicy(_checked(spec)[0], spec.style, spec.config)
         case "vllm":
             return VllmPolicy(*_checked(spec), spec.style, spec.config)
         case "openai":
@@ -141,7 +142,7 @@ def _policy(spec: PolicySpec) -> EnginePolicy:
 def _scorer(spec: ScorerSpec) -> TransformersScorer | VllmScorer:
     if spec.config.engine == "vllm":
         return VllmScorer(*_checked(spec), spec.config)
-    return TransformersScorer(Path(spec.location))
+    return TransformersScorer(_checked(spec)[0])
 
 
 def _checked(spec: PolicySpec | ScorerSpec) -> tuple[Path, str]:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from rstar_core.engine_config import PolicyConfig, ScorerConfig
 from rstar_core.settings import Fraction, Settings
+from rstar_core.training_config import PpmConfig, SftConfig
 from rstar_core.types import Split, Tier
 from rstar_core.voting import AnswerRule
 
@@ -95,42 +96,6 @@ class SandboxConfig(Settings):
     num_workers: int = Field(default=2, ge=1, description="Programs at a time.")
     minimum_isolation: Literal["none", "rlimits", "seccomp", "namespaces"] = Field(
         default="seccomp", description="Refuse to run model-written code below this layer."
-    )
-
-
-class SftConfig(Settings):
-    """Supervised fine-tuning of the policy, from the base model each round (paper, appendix A.2)."""
-
-    num_epochs: float = Field(default=2.0, gt=0, description="Paper: 2.")
-    learning_rate: float = Field(default=7e-6, gt=0, description="Paper: 7e-6 (Qwen), 5e-6 (Phi-3).")
-    schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="Paper: linear.")
-    batch_size: int = Field(default=128, ge=1, description="Global batch (paper: 128).")
-    micro_batch_size: int = Field(default=8, ge=1, description="Sequences per forward pass.")
-    max_length: int = Field(default=4096, ge=64, description="Tokens (paper: 4096).")
-    checkpoint_steps: int = Field(
-        default=500, ge=0, description="Steps between checkpoints, from which a cut-off run goes on; 0: none."
-    )
-    trajectories_per_problem: int = Field(default=2, ge=1, description="Top-k by mean Q (paper: 2).")
-
-
-class PpmConfig(Settings):
-    """Training of the process preference model (paper, equation 4 and appendix A.2)."""
-
-    num_epochs: float = Field(default=1.0, gt=0, description="Paper: 1.")
-    learning_rate: float = Field(default=7e-6, gt=0, description="Paper: 7e-6.")
-    schedule: Literal["linear", "cosine", "constant"] = Field(default="linear", description="Paper: linear.")
-    batch_size: int = Field(default=512, ge=1, description="Global batch of pairs (paper: 512).")
-    micro_batch_size: int = Field(default=4, ge=1, description="Pairs per forward pass.")
-    max_length: int = Field(
-        default=2048, ge=64, description="Tokens; longer inputs lose the question's front."
-    )
-    checkpoint_steps: int = Field(
-        default=500, ge=0, description="Steps between checkpoints, from which a cut-off run goes on; 0: none."
-    )
-    pairs_per_side: int = Field(default=2, ge=1, description="Positives and negatives per step (paper: 2).")
-    eval_fraction: Fraction = Field(default=0.1, description="Share of problems kept for pair accuracy.")
-    min_pair_accuracy: Fraction | None = Field(
-        default=None, description="Share of held-out pairs that a PPM must rank right to be published."
     )
 
 

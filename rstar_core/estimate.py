@@ -15,7 +15,8 @@ from rstar_core.budget import plan_trees
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rstar_core.config import EvaluationConfig, PpmConfig, RoundConfig, SftConfig
+    from rstar_core.config import EvaluationConfig, RoundConfig
+    from rstar_core.training_config import PpmConfig, SftConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,21 @@ def paired_difference(
     return difference, max(-1.0, difference - spread), min(1.0, difference + spread)
 
 
+def clustered_interval(groups: Iterable[tuple[int, int]], *, z: float = Z_95) -> tuple[float, float] | None:
+    """Interval of a share whose counts come in groups that may hang together: (successes, count) of each.
+
+    Normal approximation for a ratio, with the variance between groups; None with fewer than two groups.
+    """
+    counted = [(successes, n) for successes, n in groups if n]
+    if len(counted) < 2:
+        return None
+    total = sum(n for _, n in counted)
+    share = sum(successes for successes, _ in counted) / total
+    squares = sum((successes - share * n) ** 2 for successes, n in counted)
+    spread = z * math.sqrt(squares * len(counted) / (len(counted) - 1)) / total
+    return max(0.0, share - spread), min(1.0, share + spread)
+
+
 def pass_at_k(num_correct: int, n: int, k: int) -> float:
     """Unbiased chance that at least one of k samples out of n is correct (Chen et al. 2021, equation 1).
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from infra.catalog.round_rows import LineageRow, ModelRow, SftExampleRow, StepPairRow, TrainingCurveRow
+from infra.catalog.transactions import patiently
+from infra.models.embedded import say_on_stderr
 from infra.models.layout import digest_of_weights
-from infra.models.registry import BASE, find_model, trained_id
+from infra.models.registry import BASE, beside_data, find_model, push_row, trained_id
 from infra.models.resolve import resolve_model
 from infra.progress import progress
 from infra.provenance import code_version
@@ -24,12 +25,14 @@ from infra.training.pair_metrics import COLLAPSED
 from infra.workspace import Workspace
 from rstar_core.budget import derive_seed
 from rstar_core.config import CampaignConfig
-from rstar_core.errors import TrainingError
+from rstar_core.errors import ArtifactError, CatalogAwayError, TrainingError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from infra.catalog.catalog import Catalog
     from infra.training.job import Progress, TrainingResult
-    from rstar_core.config import PpmConfig
+    from rstar_core.training_config import PpmConfig
 
 
 @task(name="train-policy", task_run_name="train-policy-round-{round_id}", cache_policy=NO_CACHE)
@@ -79,7 +82,7 @@ def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
             return None
         problems = {each.problem_id: each for each in catalog.problems()}
     job = PpmJob(
-        base_model=Path(policy.location),
+        base_model=resolve_model(policy.location),
         dataset=write_pairs(workspace.dataset(round_id, "pairs"), rows, problems),
         output=workspace.model(round_id, "ppm"),
         seed=derive_seed(config.seed, round_id, "ppm"),
@@ -159,7 +162,7 @@ def _register(catalog: Catalog, origin: _Origin, job: SftJob | PpmJob, result: T
         LineageRow(model_id, dataset, "trained_on", round_id),
     ]
     catalog.replace_round(LineageRow, round_id, lineage, child=model_id)
-    model = ModelRow(
+    row = ModelRow(
         model_id=model_id,
         round_id=round_id,
         role=role,
@@ -174,4 +177,23 @@ def _register(catalog: Catalog, origin: _Origin, job: SftJob | PpmJob, result: T
         seed=job.seed,
         code_version=code_version(),
     )
-    catalog.replace_round(ModelRow, round_id, [model], role=role)
+    destination = beside_data(catalog.location)
+    if destination is not None:  # other machines have to find it
+        row = replace(row, location=_pushed(result.model_dir, destination, row))
+    catalog.replace_round(ModelRow, round_id, [row], role=role)
+
+
+def _pushed(directory: Path, destination: str, row: ModelRow) -> str:
+    """The address of the model in the team's store, which may be away for a while.
+
+    Raises:
+        CatalogAwayError: It is away for too long; the same command goes on from here.
+    """
+
+    def once() -> str:
+        try:
+            return push_row(directory, destination, row, say_on_stderr)
+        except ArtifactError as error:
+            raise CatalogAwayError(f"the store of the models cannot be used now: {error}") from error
+
+    return patiently(once)

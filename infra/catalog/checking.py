@@ -14,7 +14,8 @@ from infra.catalog.round_rows import ModelRow
 from infra.catalog.statements import ask
 from infra.catalog.transactions import read
 from infra.models.layout import digest_of_weights
-from rstar_core.errors import CatalogError
+from infra.models.store import is_address, read_manifest
+from rstar_core.errors import ArtifactError, CatalogError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,9 @@ def differences(catalog: CatalogReader, *, checksums: bool = False) -> Iterator[
     """
     yield from _file_differences(catalog, checksums=checksums)
     for model in catalog.fetch(ModelRow, "digest IS NOT NULL", order_by="created_at"):
+        if is_address(model.location):
+            yield from _pushed_differences(model)
+            continue
         folder = Path(model.location)
         if not any(folder.glob("*.safetensors")):
             yield f"The model {model.model_id} at {folder} is not there."
@@ -79,6 +83,17 @@ def differences(catalog: CatalogReader, *, checksums: bool = False) -> Iterator[
             yield f"The model {model.model_id} at {folder} has other weights than when it was registered."
     for what, query in _FACTS.items():
         yield from _fact_differences(catalog, what, query)
+
+
+def _pushed_differences(model: ModelRow) -> Iterator[str]:
+    """What its manifest says; `rstar models pull` reads every byte."""
+    try:
+        found = read_manifest(model.location).digest
+    except (ModelError, ArtifactError) as error:
+        yield f"The model {model.model_id} cannot be had: {error}"
+        return
+    if found != model.digest:
+        yield f"The model {model.model_id} at {model.location} has other weights than when it was registered."
 
 
 def _file_differences(catalog: CatalogReader, *, checksums: bool) -> Iterator[str]:

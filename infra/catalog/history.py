@@ -92,7 +92,9 @@ def lineage(catalog: CatalogReader, model_id: str) -> dict[str, Any]:
         }
     parents = catalog.fetch(LineageRow, "child = ?", (model_id,), order_by="relation, parent")
     facts["lineage"] = [{"relation": row.relation, "parent": row.parent} for row in parents]
-    used = catalog.fetch(RoundRow, "policy_model = ? OR ppm_model = ?", (model_id, model.location))
+    # Older campaigns named a PPM by its folder.
+    by_it = "policy_model = ? OR ppm_model = ? OR ends_with(ppm_model, ?)"
+    used = catalog.fetch(RoundRow, by_it, (model_id, model_id, f"/{model_id}"))
     facts["searched"] = sorted(row.round_id for row in used)
     labels = catalog.fetch(EvaluationRow, "round_id = ?", (model.round_id,)) if model.round_id else []
     facts["evaluated"] = sorted({row.label for row in labels})

@@ -22,6 +22,7 @@ class EngineStats:
         requests: Requests sent to a server, repetitions included.
         retries: Those of them that repeated one that had failed.
         cost: Price of the tokens, in the currency of the configuration's prices.
+        queue_seconds: Time that all requests together waited inside the servers, where these say it.
     """
 
     generated_tokens: int = 0
@@ -31,6 +32,7 @@ class EngineStats:
     requests: int = 0
     retries: int = 0
     cost: float = 0.0
+    queue_seconds: float = 0.0
 
 
 class Closable(Protocol):

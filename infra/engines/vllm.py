@@ -6,6 +6,7 @@ exactly, so the server finds them in its prefix cache, and it sees what the trai
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from infra.engines.openai.policy import OpenAIPolicy
 from infra.engines.openai.replicas import Replicas
 from infra.engines.openai.spending import Spending
 from infra.engines.openai.transport import Failure, Transport
+from infra.engines.queueing import QueueTimes
 from infra.ppm import as_scores, longest_input, score_inputs, scorer_tokenizer
 from infra.serving import ModelServer
 from infra.tokens import encode_pieces
@@ -46,7 +48,11 @@ class VllmPolicy:
         encode = partial(encode_pieces, _tokenizer(model_dir))  # first: what may fail leaves no server behind
         self._server = None if config.base_url else ModelServer(model_dir, name, "generate", config)
         changes = {"model": name, "base_url": _addresses(self._server, config)}
-        self._policy = OpenAIPolicy(style, config.model_copy(update=changes), encode)
+        asked = config.model_copy(update=changes)
+        self._policy = OpenAIPolicy(style, asked, encode)
+        addresses, _ = read_addresses(asked, "policy")
+        servers = [_without_version(each) for each in addresses]
+        self._queues = QueueTimes(servers, ours=self._server is not None)
 
     def wait(self) -> None:
         """Return once a server of our own answers. Raises: ModelError: It does not start."""
@@ -59,8 +65,8 @@ class VllmPolicy:
         return await (asking if self._server is None else self._server.guard(asking))
 
     def stats(self) -> EngineStats:
-        """Counters since the start."""
-        return self._policy.stats()
+        """Counters since the start; asks each server for its queue."""
+        return replace(self._policy.stats(), queue_seconds=self._queues.seconds())
 
     def close(self) -> None:
         """Stop a server of our own."""
@@ -89,7 +95,7 @@ class VllmScorer:
         addresses, self._secrets = read_addresses(asked, "scorer")
         self._spending = Spending()
         self._replicas = Replicas(
-            [Address(each.url.removesuffix("/v1"), each.auth) for each in addresses],
+            [_without_version(each) for each in addresses],
             Transport(self._secrets, config.timeout_seconds),
             self._spending,
             asked,
@@ -146,6 +152,11 @@ class VllmScorer:
                 "serve a one-label classifier with --runner pooling"
             )
         return found
+
+
+def _without_version(address: Address) -> Address:
+    """Where a server's own pages are, beside those of the OpenAI API."""
+    return Address(address.url.removesuffix("/v1"), address.auth)
 
 
 def _addresses(server: ModelServer | None, config: PolicyConfig | ScorerConfig) -> tuple[str, ...]:

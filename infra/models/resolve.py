@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from infra.models import embedded
 from infra.models.hub import download_snapshot
 from infra.models.layout import check_directory, missing_parts, read_card
+from infra.models.store import check_pushed, is_address, pull
 from rstar_core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -57,11 +58,12 @@ def default_cache_dir() -> Path:
 def resolve_model(
     name: str, cache_dir: Path | None = None, say: embedded.Say = embedded.say_on_stderr
 ) -> Path:
-    """A directory with configuration and weights for a registry name, a directory or a hub id, in that order.
+    """A directory with configuration and weights: of a registry name, an address, a directory or a hub id.
 
     Args:
-        name: For example `smollm2-135m-instruct`, `runs/demo/policy` or `Qwen/Qwen2.5-Math-7B`.
-        cache_dir: Where registry models are kept; None means `default_cache_dir()`.
+        name: For example `smollm2-135m-instruct`, `s3://bucket/models/round-1/policy@0c1d…`,
+            `runs/demo/policy` or `Qwen/Qwen2.5-Math-7B`.
+        cache_dir: Where registry models and pulled ones are kept; None means `default_cache_dir()`.
         say: Told about the stages of a download.
 
     Raises:
@@ -70,14 +72,16 @@ def resolve_model(
     if name in _PULLS:
         target = (cache_dir or default_cache_dir()) / name
         return _PULLS[name](target, say) if missing_parts(target) else target
+    if is_address(name):
+        return check_directory(pull(name, cache_dir or default_cache_dir(), say))
     directory = Path(name).expanduser()
     if directory.is_dir():
-        return check_directory(directory)
+        return check_directory(check_pushed(directory))
     if _HUB_ID.fullmatch(name):
         return check_directory(download_snapshot(name)[0])
     raise ModelError(
         f"There is no model {name!r}: it is neither a directory nor one of {', '.join(_PULLS)}; "
-        f"name one of these, or a hub id such as {embedded.HUB_ID}."
+        f"name one of these, an address, or a hub id such as {embedded.HUB_ID}."
     )
 
 

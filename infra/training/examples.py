@@ -23,6 +23,7 @@ IGNORED = -100
 """Label of a token that the loss leaves out (the convention of torch's cross entropy)."""
 
 Row = TypeVar("Row", bound=BaseModel)
+OfProblem = TypeVar("OfProblem", "PairRow", "SftRow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +111,12 @@ def encode_pair(tokenizer: Any, row: PairRow, max_length: int) -> PairExample:  
 
 
 def is_held_out(problem_id: str, fraction: float) -> bool:
-    """Whether a problem's pairs measure the PPM instead of training it; the same in every round."""
+    """Whether a problem measures models instead of training them; the same for both, in every round."""
     digest = blake2b(f"ppm-eval {problem_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < fraction * 2**64
 
 
-def split_pairs(rows: Sequence[PairRow], fraction: float) -> tuple[list[PairRow], list[PairRow]]:
+def split_by_problem(rows: Sequence[OfProblem], fraction: float) -> tuple[list[OfProblem], list[OfProblem]]:
     """Training and evaluation rows; no problem is in both, and a set too small to split is all training."""
     train = [row for row in rows if not is_held_out(row.problem_id, fraction)]
     held_out = [row for row in rows if is_held_out(row.problem_id, fraction)]

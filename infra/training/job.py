@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rstar_core.config import PpmConfig, SftConfig
 from rstar_core.settings import Settings
+from rstar_core.training_config import PpmConfig, SftConfig
 
 RECORD_FILE = "training.json"
 

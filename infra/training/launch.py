@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from infra.training.job import RECORD_FILE, Progress, TrainingRecord, TrainingResult
+from infra.training.job import RECORD_FILE, Progress, TrainingJob, TrainingRecord, TrainingResult
 from rstar_core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -87,13 +87,10 @@ def run_training(
         return finished
     partial = job.output.with_name(f"{job.output.name}.partial")
     job_file = partial / "job.json"
-    written = job.model_dump_json(indent=1)
-    if not (
-        job_file.exists() and job_file.read_text() == written
-    ):  # else its checkpoints are of this training
+    if _begun(job_file) != job:  # else the checkpoints there are of this training
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        job_file.write_text(written)
+        job_file.write_text(job.model_dump_json(indent=1))
     log = job.output.with_name(f"{job.output.name}.log")
     command = [*(launcher or (sys.executable,)), "-m", f"infra.training.{job.kind}", str(job_file)]
     returncode = _run(command, log, _environment(own_child=launcher is None), on_progress)
@@ -106,6 +103,15 @@ def run_training(
     if finished is None:
         raise TrainingError(f"The {job.kind} trainer ended without a record in {job.output}; see {log}.")
     return finished
+
+
+def _begun(job_file: Path) -> SftJob | PpmJob | None:
+    """The training that an earlier run began here."""
+    try:
+        job: SftJob | PpmJob = TypeAdapter(TrainingJob).validate_json(job_file.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return job
 
 
 def _finished(job: SftJob | PpmJob) -> TrainingResult | None:

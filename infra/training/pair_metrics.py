@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from rstar_core.metrics import clustered_interval
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -22,6 +24,7 @@ def pair_metrics(rows: Sequence[PairRow], scores: Sequence[Scores]) -> dict[str,
     """Share of pairs in the right order and mean margin, of all, by depth and by tier; and the calibration.
 
     `pair_accuracy`, `mean_margin`, `pair_accuracy_depth_2`, `mean_margin_tier_math` and so on;
+    `pair_accuracy_low` and `_high` its 95 % interval, in which a problem's pairs hang together;
     `pairs_depth_2` how many pairs that is. `success_at_-0.75` is the mean later success, (Q + 1) / 2, of the
     steps with scores in the quarter of [-1, 1] around -0.75, and `steps_at_-0.75` their number.
     """
@@ -37,7 +40,7 @@ def pair_metrics(rows: Sequence[PairRow], scores: Sequence[Scores]) -> dict[str,
         for value in sorted(filter(None, groups), key=str):
             found |= _ranking(groups[value], f"_{name}_{value}")
             found[f"pairs_{name}_{value}"] = len(groups[value])
-    return found | _calibration(rows, scores)
+    return found | _interval(rows, scores) | _calibration(rows, scores)
 
 
 def spread(scores: Sequence[Scores]) -> float:
@@ -53,6 +56,14 @@ def _ranking(scores: Sequence[Scores], suffix: str) -> dict[str, float | None]:
         f"pair_accuracy{suffix}": sum(margin > 0 for margin in margins) / count if count else None,
         f"mean_margin{suffix}": sum(margins) / count if count else None,
     }
+
+
+def _interval(rows: Sequence[PairRow], scores: Sequence[Scores]) -> dict[str, float | None]:
+    right = defaultdict[str, list[bool]](list)
+    for row, (better, worse) in zip(rows, scores, strict=True):
+        right[row.problem_id].append(better > worse)
+    low, high = clustered_interval((sum(each), len(each)) for each in right.values()) or (None, None)
+    return {"pair_accuracy_low": low, "pair_accuracy_high": high}
 
 
 def _calibration(rows: Sequence[PairRow], scores: Sequence[Scores]) -> dict[str, float | None]:

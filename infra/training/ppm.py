@@ -16,7 +16,7 @@ from trl import RewardConfig, RewardTrainer
 
 from infra.ppm import step_scores
 from infra.tokens import choose_pad_id
-from infra.training.examples import PairExample, encode_pair, read_rows, split_pairs
+from infra.training.examples import PairExample, encode_pair, read_rows, split_by_problem
 from infra.training.job import PairRow, PpmJob
 from infra.training.pair_metrics import pair_metrics, spread
 from infra.training.session import (
@@ -153,7 +153,7 @@ def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
     pad_id = choose_pad_id(tokenizer)
     tokenizer.pad_token_id = pad_id
     tokenizer.model_max_length = job.config.max_length  # saved, so that scoring cuts where training did
-    train_rows, eval_rows = split_pairs(read_rows(job.dataset, PairRow), job.config.eval_fraction)
+    train_rows, eval_rows = split_by_problem(read_rows(job.dataset, PairRow), job.config.eval_fraction)
     train, held_out = (
         [encode_pair(tokenizer, row, job.config.max_length) for row in rows]
         for rows in (train_rows, eval_rows)

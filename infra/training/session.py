@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from infra.training.job import PpmJob, SftJob
-    from rstar_core.config import PpmConfig, SftConfig
+    from rstar_core.training_config import PpmConfig, SftConfig
 
 _PR_SET_PDEATHSIG = 1
 LARGE_BATCH_TOKENS = 4096
@@ -49,6 +50,9 @@ def begin() -> tuple[SftJob | PpmJob, Path, TextIO]:
     os.dup2(2, 1)
     job_file = Path(sys.argv[1])
     job: SftJob | PpmJob = TypeAdapter(TrainingJob).validate_json(job_file.read_bytes())
+    os.environ.setdefault(
+        "TENSORBOARD_LOGGING_DIR", str(job.output.with_name(f"{job.output.name}.tensorboard"))
+    )
     return job, job_file.parent, progress
 
 
@@ -103,7 +107,7 @@ def trainer_settings(
         "save_strategy": "steps" if config.checkpoint_steps else "no",
         "save_steps": config.checkpoint_steps or 1,
         "save_total_limit": 2,
-        "report_to": "none",
+        "report_to": "tensorboard" if find_spec("tensorboard") else "none",
         "disable_tqdm": True,
     }
 
@@ -223,7 +227,9 @@ def _point(step: int, logs: dict[str, float]) -> CurvePoint:
 def run(trainer: Any, reporter: Reporter, folder: Path) -> None:  # noqa: ANN401
     """Train, from the newest whole checkpoint of an earlier run if there is one."""
     checkpoint, state = _newest_checkpoint(folder / "trainer")
-    if checkpoint is not None:
+    if checkpoint is None:  # curves of another training at this place would lie over these
+        shutil.rmtree(os.environ["TENSORBOARD_LOGGING_DIR"], ignore_errors=True)
+    else:
         reporter.restore(state["log_history"])
         trainer._total_train_tokens = reporter.tokens  # noqa: SLF001  # trl begins at 0 again
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

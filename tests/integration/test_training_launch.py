@@ -4,8 +4,8 @@ import pytest
 
 from infra.training import SftJob, run_training
 from infra.training.job import RECORD_FILE, TrainingRecord
-from rstar_core.config import SftConfig
 from rstar_core.errors import TrainingError
+from rstar_core.training_config import SftConfig
 
 PROGRESS = (
     '{"step": 1, "epoch": 1.0, "loss": 2.5, "learning_rate": 0.1, '

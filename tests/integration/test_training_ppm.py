@@ -190,7 +190,7 @@ def test_before_training_every_step_is_neutral(policy_dir):
 
     from infra.training.job import PpmJob
     from infra.training.ppm import load_classifier
-    from rstar_core.config import PpmConfig
+    from rstar_core.training_config import PpmConfig
 
     job = PpmJob(base_model=policy_dir, dataset=policy_dir, output=policy_dir, seed=0, config=PpmConfig())
     model = load_classifier(job, pad_id=0)

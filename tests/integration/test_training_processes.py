@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from infra.training import PpmJob, SftJob, run_training
-from rstar_core.config import PpmConfig, SftConfig
 from rstar_core.prompts import answer_step, output_block, question_piece
 from rstar_core.tags import END_OF_CODE
+from rstar_core.training_config import PpmConfig, SftConfig
 
 pytestmark = pytest.mark.real
 CONFIGS = Path(__file__).parents[2] / "infra" / "deploy" / "accelerate"

@@ -11,11 +11,11 @@ import pytest
 from infra.models.layout import missing_parts
 from infra.training import PpmJob, SftJob, run_training
 from infra.training.job import RECORD_FILE
-from rstar_core.config import PpmConfig, SftConfig
 from rstar_core.errors import TrainingError
 from rstar_core.prompts import answer_step, output_block, question_piece
 from rstar_core.requests import Score
 from rstar_core.tags import END_OF_CODE, END_OF_STEP
+from rstar_core.training_config import PpmConfig, SftConfig
 
 pytestmark = pytest.mark.real
 TEST_MODEL = Path(os.environ.get("RSTAR_TEST_MODEL", "no-model"))
@@ -186,8 +186,8 @@ def test_the_loss_on_a_cpu_is_that_of_trl(policy_dir, tmp_path):
 
     from infra.training.examples import encode_sft
     from infra.training.job import SftRow
+    from infra.training.policy_trainer import PolicyTrainer
     from infra.training.session import LengthSortedBatches
-    from infra.training.sft import PolicyTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(policy_dir)
     tokenizer.pad_token_id = 0

@@ -120,6 +120,7 @@ def test_candidates_depend_on_the_seed_and_are_counted(served):
     after = policy.stats()
     counted = sum(each.num_tokens for each in (*one, *same, *other))
     assert after.generated_tokens - before.generated_tokens == counted
+    assert 0 < before.queue_seconds <= after.queue_seconds
 
 
 def test_a_childs_prompt_is_found_in_the_cache(served):

@@ -18,6 +18,10 @@ class Pair:
     final: bool = False
     tier: str = "math"
 
+    @property
+    def problem_id(self):
+        return f"problem of {self.group}"
+
 
 ROWS = [Pair("a"), Pair("b", depth=2, tier="gsm"), Pair("c", depth=2), Pair("d", depth=7, final=True)]
 SCORES = [(0.9, -0.9), (0.1, 0.3), (0.6, 0.2), (-0.2, -0.2)]
@@ -56,11 +60,22 @@ def test_pairs_without_q_or_tier_count_where_they_can():
         "pair_accuracy_depth_1": 1.0,
         "mean_margin_depth_1": pytest.approx(0.1),
         "pairs_depth_1": 1,
+        "pair_accuracy_low": None,  # one problem says nothing of others
+        "pair_accuracy_high": None,
     }
 
 
+def test_the_interval_of_the_accuracy_takes_problems_not_pairs_as_independent():
+    often = [pair for pair in ROWS for _ in range(50)]
+    scores = [score for score in SCORES for _ in range(50)]
+    once, many = pair_metrics(ROWS, SCORES), pair_metrics(often, scores)
+    for name in ("pair_accuracy", "pair_accuracy_low", "pair_accuracy_high"):
+        assert many[name] == pytest.approx(once[name])
+    assert once["pair_accuracy_low"] < 0.5 < once["pair_accuracy_high"]
+
+
 def test_nothing_held_out_is_unknown_and_not_zero():
-    assert pair_metrics([], []) == {"pair_accuracy": None, "mean_margin": None}
+    assert set(pair_metrics([], []).values()) == {None}
 
 
 def test_the_spread_is_zero_for_a_constant():

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from infra.tokens import choose_pad_id, encode_pieces, keep_newest
-from infra.training.examples import IGNORED, encode_pair, encode_sft, read_rows, split_pairs
+from infra.training.examples import IGNORED, encode_pair, encode_sft, read_rows, split_by_problem
 from infra.training.job import PairRow, SftRow
 from rstar_core.errors import TrainingError
 from rstar_core.prompts import answer_step, output_block, question_piece
@@ -76,18 +76,18 @@ def test_a_pair_that_is_too_long_loses_the_front_of_the_question_and_keeps_the_n
 
 def test_no_problem_is_on_both_sides_of_the_split_and_the_side_is_the_same_in_every_round():
     rows = [pair(problem_id=f"p{i % 50}") for i in range(200)]
-    train, held_out = split_pairs(rows, 0.2)
+    train, held_out = split_by_problem(rows, 0.2)
     assert {row.problem_id for row in train}.isdisjoint(row.problem_id for row in held_out)
     assert len(train) + len(held_out) == 200
     assert 0.05 < len(held_out) / 200 < 0.4
-    again = split_pairs(rows[:20], 0.2)[1]
+    again = split_by_problem(rows[:20], 0.2)[1]
     assert {row.problem_id for row in again} <= {row.problem_id for row in held_out}
 
 
 def test_a_set_too_small_to_split_is_all_training():
     rows = [pair()]
-    assert split_pairs(rows, 1.0) == (rows, [])
-    assert split_pairs(rows, 0.0) == (rows, [])
+    assert split_by_problem(rows, 1.0) == (rows, [])
+    assert split_by_problem(rows, 0.0) == (rows, [])
 
 
 def test_padding_is_not_the_end_of_sequence_where_the_vocabulary_has_another_token():

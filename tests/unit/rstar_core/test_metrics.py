@@ -2,7 +2,13 @@ import itertools
 
 import pytest
 
-from rstar_core.metrics import paired_difference, pass_at_k, weighted_majority, wilson_interval
+from rstar_core.metrics import (
+    clustered_interval,
+    paired_difference,
+    pass_at_k,
+    weighted_majority,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +78,14 @@ def test_the_majority_is_the_largest_sum_of_weights():
     assert weighted_majority([("7", 1.0), ("5", 1.0)]) == "7"
     assert weighted_majority([("5", -0.5), ("7", -0.1)]) == "7"
     assert weighted_majority([]) is None
+
+
+def test_the_interval_of_grouped_counts_by_hand():
+    # shares 1, 0.5 and 0 of 2 each: residuals 1, 0, -1, so 1.96 * sqrt(2 * 3 / 2) / 6
+    low, high = clustered_interval([(2, 2), (1, 2), (0, 2)])
+    assert (low, high) == (0.0, 1.0)
+    low, high = clustered_interval([(3, 4), (2, 4), (2, 4), (3, 4)])
+    spread = 1.959963984540054 * (4 * 0.25 * 4 / 3) ** 0.5 / 16
+    assert (low, high) == pytest.approx((0.625 - spread, 0.625 + spread))
+    assert clustered_interval([(1, 1)]) is None
+    assert clustered_interval([(1, 1), (0, 0)]) is None

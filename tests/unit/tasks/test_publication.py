@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from infra.training.job import TrainingResult
-from rstar_core.config import PpmConfig
 from rstar_core.errors import TrainingError
+from rstar_core.training_config import PpmConfig
 from tasks.train import _refuse_bad_ppm
 
 
