@@ -92,7 +92,7 @@ def test_held_out_problems_measure_the_policy_and_do_not_train_it(tiny_model, tm
 
 
 def test_training_ends_when_the_held_out_loss_no_longer_falls(tiny_model, tmp_path):
-    settings = {"num_epochs": 24, "learning_rate": 3e-2, "eval_fraction": 0.3, "checkpoint_steps": 2}
+    settings = {"num_epochs": 40, "learning_rate": 3e-2, "eval_fraction": 0.3, "checkpoint_steps": 2}
     whole = run_training(job_of(tiny_model, tmp_path / "whole", noise=True, **settings))
     early = run_training(job_of(tiny_model, tmp_path / "early", noise=True, **settings, patience=2))
     assert len(early.curve) < len(whole.curve)
