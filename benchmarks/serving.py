@@ -1,10 +1,12 @@
 """vLLM under search: tokens a second beside flat requests to the same server, cache hits, the cost of a PPM.
 
-python benchmarks/serving.py [--json] [--model smollm2-135m-instruct] [--problems 16]
+python benchmarks/serving.py [--json] [--model smollm2-135m-instruct] [--problems 24] [--sequences 32]
+    [--only throughput|scoring]
 
 The flat requests are those of the search, sent without waiting for one another, with as many in flight, to a
-server whose cache the search has filled. The PPM has the model's body. Its cost is the time of a search with
-it over that of the same search, reply for reply, with scores that are remembered.
+server whose cache the search has filled. The server works on so many sequences at a time, which is less than
+the trees of all problems ask for, as in a round. The PPM has the model's body. Its cost is the time of a
+search with it over that of the same search with scores that are remembered.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 _FAMILIES = ("basic_arithmetic", "chain_sum", "products", "gcd")
 _SEARCH: dict[str, Any] = {
     "num_candidates": 4,
-    "num_rollouts": 8,
-    "rollouts_in_flight": 4,
+    "num_rollouts": 4,
+    "rollouts_in_flight": 1,
     "max_depth": 6,
     "max_step_tokens": 48,
     "answer_step": "output",
@@ -56,7 +58,9 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", default="smollm2-135m-instruct")
-    parser.add_argument("--problems", type=int, default=16)
+    parser.add_argument("--problems", type=int, default=24)
+    parser.add_argument("--sequences", type=int, default=32)
+    parser.add_argument("--only", choices=("throughput", "scoring"))
     parser.add_argument(
         "--argument", action="append", default=[], help="of vLLM, e.g. --argument=--block-size=128"
     )
@@ -66,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ppm = make_ppm(model, Path(folder))
         more = tuple(options.argument)
-        settings = PolicyConfig(engine="vllm", server_arguments=more)
+        settings = PolicyConfig(engine="vllm", server_arguments=more, max_sequences=options.sequences)
         policy = VllmPolicy(model, "policy", "bootstrap", settings)
         scorer = VllmScorer(ppm, "ppm", ScorerConfig(engine="vllm", server_arguments=more))
         sandbox, grader = Sandbox(SandboxConfig()), RememberingGrader(AnswerCheck())
@@ -77,8 +81,11 @@ def main() -> None:
             scorer.wait()
             asked = Asked(policy)
             parts = (asked, runner, grader)
-            figures = throughput(asked, Services(*parts), options.problems)  # type: ignore[arg-type]
-            figures += scoring(parts, scorer, options.problems)
+            figures = []
+            if options.only != "scoring":
+                figures += throughput(asked, Services(*parts), options.problems)  # type: ignore[arg-type]
+            if options.only != "throughput":
+                figures += scoring(parts, scorer, options.problems)
         finally:
             for each in (policy, scorer, runner, grader):
                 each.close()
