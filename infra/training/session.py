@@ -228,7 +228,7 @@ def run(trainer: Any, reporter: Reporter, folder: Path) -> None:  # noqa: ANN401
     """Train, from the newest whole checkpoint of an earlier run if there is one."""
     checkpoint, state = _newest_checkpoint(folder / "trainer")
     if checkpoint is None:  # curves of another training at this place would lie over these
-        shutil.rmtree(os.environ["TENSORBOARD_LOGGING_DIR"], ignore_errors=True)
+        shutil.rmtree(os.environ.get("TENSORBOARD_LOGGING_DIR", ""), ignore_errors=True)
     else:
         reporter.restore(state["log_history"])
         trainer._total_train_tokens = reporter.tokens  # noqa: SLF001  # trl begins at 0 again

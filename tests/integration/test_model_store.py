@@ -5,6 +5,7 @@ import shutil
 from datetime import UTC, datetime
 
 import pytest
+import s3fs
 
 from infra.catalog.catalog import Catalog
 from infra.catalog.checking import differences
@@ -189,5 +190,6 @@ def test_a_store_that_is_away_is_a_sentence(monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "nobody")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()  # an earlier test's server is no more meant
     with pytest.raises(ArtifactError, match=r"s3://bucket/.* cannot be looked up: .*127\.0\.0\.1:9"):
         store.pull("s3://bucket/round-1/policy@0123456789ab", tmp_path, quiet)

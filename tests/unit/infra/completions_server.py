@@ -7,8 +7,9 @@ import selectors
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest import mock
 
-from infra.engines.openai import OpenAIPolicy
+from infra.engines.openai import OpenAIPolicy, transport
 from rstar_core.engine_config import PolicyConfig
 from rstar_core.requests import Propose
 
@@ -33,7 +34,9 @@ class FastLoop(asyncio.SelectorEventLoop):
 
 
 def run(coroutine):
-    with asyncio.Runner(loop_factory=FastLoop) as runner:
+    """On a fast loop, where a loaded machine needs not be fast to be connected to."""
+    patient = mock.patch.object(transport, "_CONNECT_SECONDS", PATIENCE)
+    with patient, asyncio.Runner(loop_factory=FastLoop) as runner:
         return runner.run(coroutine)
 
 
