@@ -98,7 +98,7 @@ def campaign(root: str, num_problems: int, num_heldout: int) -> CampaignConfig:
                     "search": search_settings,
                     # The policy may not learn what measures the PPM, which begins as this policy.
                     "sft": {**training, "num_epochs": 1, "eval_fraction": 0.25},
-                    "ppm": {**training, "num_epochs": 1, "pairs_per_side": 1, "eval_fraction": 0.25},
+                    "ppm": {**training, "num_epochs": 3, "pairs_per_side": 2, "eval_fraction": 0.25},
                 }
             ],
             "evaluation": {"num_problems": 8, "num_candidates": 3, "num_rollouts": 1},
