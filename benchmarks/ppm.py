@@ -44,6 +44,8 @@ _FAMILIES = [
     *("lcm", "gcd_many", "lcm_many", "count_bits"),
 ]
 _CHANCE = 0.5
+_SAME = 1.01
+"""Tokens count as equal up to a hundredth: rollouts are whole."""
 
 
 def main() -> None:
@@ -145,7 +147,7 @@ def searching(config: CampaignConfig, num_rollouts: int, *, blind: bool) -> list
         for name, arm in (("without", without), ("with", with_it)):
             figures.append(Figure(f"{count} rollouts {name} PPM: tokens", arm.tokens[count - 1], "1"))
             figures.append(Figure(f"… {what}", sum(arm.hits[count - 1]), "1"))
-    budget = min(without.tokens[-1], with_it.tokens[-1])
+    budget = _SAME * min(without.tokens[-1], with_it.tokens[-1])
     at = [max(i for i, spent in enumerate(arm.tokens) if spent <= budget) for arm in (without, with_it)]
     change, low, high = paired_difference(without.hits[at[0]], with_it.hits[at[1]])
     return [
