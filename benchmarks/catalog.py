@@ -8,7 +8,6 @@ on where it was. The comparison asks the same facts, copied, of plain Parquet fi
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from benchmarks.catalog_writing import write_campaign
-from benchmarks.figures import Figure, at_most, show
+from benchmarks.figures import Figure, arguments, at_most, show
 from benchmarks.paper_scale import NUM_PROBLEMS, problems, shards, write_shard
 from infra.catalog import Catalog
 from infra.catalog.maintenance import maintain
@@ -53,10 +52,7 @@ _TABLES = ("problems", "shards", "trajectories")
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the paper's problems")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-catalog"))
     options = parser.parse_args()

@@ -53,12 +53,18 @@ def show(figures: Sequence[Figure], *, as_json: bool) -> None:
         print(f"{each.name:<58} {each.value:>12,.3f} {each.unit}{verdict}")
 
 
-def run_sections(description: str | None, sections: Mapping[str, Callable[[], Sequence[Figure]]]) -> None:
-    """The command line of a program whose figures come in sections: all of them, or those of `--only`."""
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser that shows a program's docstring as it is, with the `--json` that all of them have."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def run_sections(description: str | None, sections: Mapping[str, Callable[[], Sequence[Figure]]]) -> None:
+    """The command line of a program whose figures come in sections: all of them, or those of `--only`."""
+    parser = arguments(description)
     parser.add_argument(
         "--only", action="append", choices=list(sections), help="this section; may be repeated"
     )

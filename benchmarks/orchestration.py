@@ -9,7 +9,6 @@ them is left.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import shutil
@@ -30,7 +29,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from benchmarks.figures import Figure, at_most, show
+from benchmarks.figures import Figure, arguments, at_most, show
 from flows.ingest import ingest_flow
 from flows.round import search_stage
 from flows.running import prepare_environment
@@ -55,10 +54,7 @@ _POLL_SECONDS = 0.5
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
     parser.add_argument("--only", choices=("overhead", "many"))
     parser.add_argument("--shards", type=int, default=5000)
     options = parser.parse_args()

@@ -8,11 +8,10 @@ bfloat16 two programs that add in another order may part at a near tie, so the s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from typing import TYPE_CHECKING
 
-from benchmarks.figures import Figure, at_least, show
+from benchmarks.figures import Figure, arguments, at_least, show
 from flows.running import prepare_environment
 from infra.engines.vllm import VllmPolicy
 from infra.models.resolve import resolve_model
@@ -33,10 +32,7 @@ _TOKENS = 24
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompts", type=int, default=24)
     options = parser.parse_args()

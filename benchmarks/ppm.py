@@ -11,13 +11,12 @@ that both can be read at equal tokens.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import Figure, at_least, show
+from benchmarks.figures import Figure, arguments, at_least, show
 from flows.campaign import campaign_flow
 from flows.running import prepare_environment
 from infra.configuration import parse_config
@@ -50,10 +49,7 @@ _SAME = 1.01
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
     parser.add_argument("--root", default="runs")
     parser.add_argument("--problems", type=int, default=96)
     parser.add_argument("--heldout", type=int, default=40)

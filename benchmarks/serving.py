@@ -11,7 +11,6 @@ search with it over that of the same search with scores that are remembered.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures import Figure, at_least, at_most, show
+from benchmarks.figures import Figure, arguments, at_least, at_most, show
 from flows.running import prepare_environment
 from infra.driver import Services, TreeJob, grow_trees
 from infra.engines.openai.transport import Answer
@@ -53,10 +52,7 @@ _depth: ContextVar[int] = ContextVar("depth")
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--problems", type=int, default=24)
     parser.add_argument("--sequences", type=int, default=32)

@@ -8,14 +8,13 @@ arithmetic, batch and schedule. Both run in processes of their own, in turn, twi
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.figures import Figure, at_least, show
+from benchmarks.figures import Figure, arguments, at_least, show
 from flows.running import prepare_environment
 from infra.models.resolve import resolve_model
 from infra.problems.builtin import generate
@@ -61,10 +60,7 @@ print(json.dumps({"tokens": clock.tokens, "seconds": clock.seconds}))
 
 def main() -> None:
     """Print a table, or with --json the list that design.md's contract names."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--examples", type=int, default=64)
     options = parser.parse_args()

@@ -95,7 +95,7 @@ def push(
 def adopt(directory: Path, address: str, cache: Path) -> None:
     """Let a model that was pushed from here be found here without a download, if that costs nothing."""
     target = _place(address, cache)
-    with _locked(target), suppress(OSError):  # another disk: it is fetched when it is needed
+    with suppress(OSError, ModelError), _locked(target):  # else it is fetched when it is needed
         if target.exists():
             return
         work = _fresh(target)
@@ -219,8 +219,15 @@ def _fresh(target: Path) -> Path:
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """One process of this machine at a time fetches a model; the others wait for it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock").open("w") as file:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.with_name(f".{target.name}.lock").open("w")
+    except OSError as error:
+        raise ModelError(
+            f"Models cannot be kept in {target.parent} ({error.strerror}); "
+            "name another folder in RSTAR_MODEL_DIR."
+        ) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -193,3 +193,13 @@ def test_a_store_that_is_away_is_a_sentence(monkeypatch, tmp_path):
     s3fs.S3FileSystem.clear_instance_cache()  # an earlier test's server is no more meant
     with pytest.raises(ArtifactError, match=r"s3://bucket/.* cannot be looked up: .*127\.0\.0\.1:9"):
         store.pull("s3://bucket/round-1/policy@0123456789ab", tmp_path, quiet)
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence_and_stops_no_push(campaign, tmp_path, monkeypatch):
+    blocked = tmp_path / "a-file"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("RSTAR_MODEL_DIR", str(blocked))
+    address = push_model(campaign, MODEL_ID, str(tmp_path / "store"), quiet)
+    store.adopt(locate(campaign, MODEL_ID)[0], as_remote(address), blocked)
+    with pytest.raises(ModelError, match="name another folder in RSTAR_MODEL_DIR"):
+        resolve_model(as_remote(address))
