@@ -23,6 +23,8 @@ _OWN = Path(__file__).resolve().parents[2] / ".venv-vllm" / "bin" / "python"
 _CPU = Path("/proc/cpuinfo")
 _MEBIBYTES = 1024
 _BLOCK_TOKENS = 32
+_IN_ENGINE = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+_IN_PARTS = ("parallel-size", "-tp", "-pp", "distributed-executor")
 _MAX_LENGTH = 8192
 """Tokens of prompt and answer on a CPU; more than any tree asks for."""
 
@@ -70,7 +72,7 @@ def command(
     }
     given = [f"--{key}={value}" for key, value in arguments.items()]
     flags = ["--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
-    flags += [] if has_gpu() else _for_cpu(model_dir)
+    flags += [] if has_gpu() else _for_cpu(model_dir, config)
     # Not `vllm serve`: in the CPU's package that program looks for itself under another name and fails.
     return [
         str(python),
@@ -93,8 +95,12 @@ def _fastest() -> str:
     return "bfloat16" if flags & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
 
 
-def _for_cpu(model_dir: Path) -> list[str]:
+def _for_cpu(model_dir: Path, config: ServerConfig) -> list[str]:
     """Compiling takes minutes there and gains little. A prompt is read at once, not in parts.
+
+    The model runs in the engine's process: otherwise that process waits for a worker by spinning, and takes a
+    core from it (docs/log.md). By its short name vLLM replaces this executor, because it cannot bind threads,
+    which `environment` asks it not to do.
 
     The prefix cache keeps whole blocks: of 128 tokens, as is usual there, a short prompt has none.
     vLLM 0.32 takes back what it sampled for part of a prompt by moving the seed's generator, and that of a
@@ -106,6 +112,8 @@ def _for_cpu(model_dir: Path) -> list[str]:
         f"--max-model-len={longest}",
         f"--max-num-batched-tokens={longest}",
     ]
+    if not any(word in each for each in config.server_arguments for word in _IN_PARTS):
+        parts.append(f"--distributed-executor-backend={_IN_ENGINE}")
     return ["--enforce-eager", f"--block-size={_BLOCK_TOKENS}", *parts]
 
 

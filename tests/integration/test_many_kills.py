@@ -17,14 +17,8 @@ SEARCH = {"more": 12, "shard_size": 3, "rollouts": 32, "trains": False}
 
 
 def progress_of(root):
-    """Started attempts, done shards and bytes of logs: it grows while somebody works."""
-    seen = Watcher(root)
-    try:
-        rows = seen.rows(ShardRow)
-    finally:
-        seen.close()
-    logs = sum(path.stat().st_size for path in root.glob("logs/*/*.log") if path.exists())
-    return sum(row.attempt for row in rows), sum(row.status == "done" for row in rows), logs
+    """Bytes of the searches' logs: whatever a run does changes them, and to look costs next to nothing."""
+    return sum(path.stat().st_size for path in root.glob("logs/*/*.log") if path.exists())
 
 
 def wait_for_progress(run, root, before):
