@@ -69,15 +69,19 @@ def problem_files(tmp_path_factory):
     """Questions that only luck answers: the scripted policy prints 0, 1, 2 or 3, and never 7."""
     folder = tmp_path_factory.mktemp("problems")
     for name, count, answers in (("gsm", 6, (0, 1, 2, 3)), ("math", 6, (3, 2, 7)), ("held", 8, (0, 1, 2, 3))):
-        rows = [
-            {
-                "question": f"Which number am I thinking of, {name} {i}?",
-                "answer": str(answers[i % len(answers)]),
-            }
-            for i in range(count)
-        ]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_problems(folder, name, count, answers)
     return folder
+
+
+def write_problems(folder, name, count, answers):
+    """A file of so many problems, whose answers take turns."""
+    rows = [
+        {"question": f"Which number am I thinking of, {name} {i}?", "answer": str(answers[i % len(answers)])}
+        for i in range(count)
+    ]
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -98,15 +102,17 @@ def write_config(problem_files, tiny_model):
     ):
         search = f"[rounds.search]\nnum_candidates = 4\nnum_rollouts = {rollouts}\nmax_depth = 6\n"
         parts = [f'name = "small"\nseed = 3\nroot = "{folder / "runs"}"\nshard_size = {shard_size}\n']
-        for name, tier in (("gsm", "gsm"), ("math", "math"), ("held", "other")):
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [problem_files / f"{name}.jsonl" for name in ("gsm", "math", "held")]
+        if more:
+            files.append(write_problems(folder, "more", more, (7,)))
+        for path, tier in zip(files, ("gsm", "math", "other", "other"), strict=False):
+            name = path.stem
             split = "heldout" if name == "held" else "train"
-            path = problem_files / f"{name}.jsonl"
             parts.append(
                 f'[[sources]]\nkind = "file"\nname = "{name}"\npath = "{path}"\n'
                 f'tier = "{tier}"\nsplit = "{split}"\n'
             )
-        if more:
-            parts.append(f'[[sources]]\nkind = "builtin"\nnum_problems = {more}\n')
         parts.append(f'[policy]\nengine = "{engine}"\nmodel = "{model}"\n')
         for number in range(1, rounds + 1):
             annotation = 'annotation = "ppm"\n' if number > 1 and ppm else ""
@@ -114,7 +120,6 @@ def write_config(problem_files, tiny_model):
             parts.append(f"[rounds.sft]\n{TRAIN}" if trains else "")
             parts.append(f"[rounds.ppm]\n{TRAIN}" if trains and ppm else "")
         parts.append("[evaluation]\nnum_candidates = 4\nnum_rollouts = 2\n")
-        folder.mkdir(parents=True, exist_ok=True)
         file = folder / "campaign.toml"
         file.write_text("".join(parts))
         return file
