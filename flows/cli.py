@@ -110,9 +110,12 @@ def evaluate(
     config: ConfigFile,
     label: Annotated[str, typer.Argument(help="base, r1, r2, … or system2.")],
     root: Root = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Forget what was found, for example under other settings.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Evaluate one model of a campaign on the held-out problems."""
+    """Evaluate one model of a campaign on the held-out problems; what is done is not done again."""
     from flows.asking import print_sql  # noqa: PLC0415 - see the module's docstring
     from flows.evaluate import evaluate_flow, round_of_label  # noqa: PLC0415 - as above
     from flows.running import session  # noqa: PLC0415 - as above
@@ -124,11 +127,11 @@ def evaluate(
     if dry_run:
         from flows.dry_run import of_evaluation  # noqa: PLC0415 - as above
 
-        print(of_evaluation(loaded, round_id, label))
+        print(of_evaluation(loaded, round_id, label, again=again))
         return
     try:
         with session():
-            evaluate_flow(loaded, round_id, label)
+            evaluate_flow(loaded, round_id, label, again=again)
     finally:
         close_services()
     query = f"FROM evaluation_summary WHERE label = '{label}' OR starts_with(label, '{label}-')"

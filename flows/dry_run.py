@@ -48,10 +48,15 @@ def of_round(config: CampaignConfig, round_id: int) -> str:
     return as_text(config, list(_lines(config, [each for each in stages if not each.is_evaluation])))
 
 
-def of_evaluation(config: CampaignConfig, round_id: int, label: str) -> str:
+def of_evaluation(config: CampaignConfig, round_id: int, label: str, *, again: bool = False) -> str:
     """What `evaluate_flow` would do. Raises: RstarError, as above."""
     plan: Plan = make_plan(config)
-    return as_text(config, list(_lines(config, [plan.of.evaluation(round_id, label)])))
+    stage = plan.of.evaluation(round_id, label)
+    lines = list(_lines(config, [stage]))
+    if again and stage.done.shards:
+        known = f"{stage.done.shards:,} shards of {stage.done.problems:,} problems"
+        lines.insert(0, f"round {round_id}, {stage.name}: forget {known} and do them again")
+    return as_text(config, lines)
 
 
 def of_maintenance(campaign: str, keep_days: float) -> str:

@@ -19,13 +19,15 @@ from tasks.shards import SYSTEM2, evaluate_shard, plan_evaluation
     flow_run_name="{config.name}-evaluate-{label}",
     task_runner=shard_runner(),
 )
-def evaluate_flow(config: CampaignConfig, round_id: int, label: str, dry_run: bool = False) -> None:
-    """Evaluate what is missing of `label`: `base` (round 0), `r1`, `r2`, … or `system2`."""
+def evaluate_flow(
+    config: CampaignConfig, round_id: int, label: str, dry_run: bool = False, again: bool = False
+) -> None:
+    """Evaluate what is missing of `label`: `base` (round 0), `r1`, … or `system2`; or all of it again."""
     if dry_run:
-        announce(of_evaluation(config, round_id, label), config.name)
+        announce(of_evaluation(config, round_id, label, again=again), config.name)
         return
     with Workspace.of(config).claim(f"round-{round_id}"):
-        shard_ids = plan_evaluation(config, round_id, label)
+        shard_ids = plan_evaluation(config, round_id, label, again)
         if shard_ids:
             evaluate_stage(config, round_id, label, shard_ids)
 

@@ -100,7 +100,10 @@ class SandboxConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    """Held-out evaluation: greedy pass@1, and System 2 by search with the PPM."""
+    """Held-out evaluation: greedy pass@1, and System 2 by search with the PPM.
+
+    One that is done stays as it is when these settings change, until `rstar evaluate CONFIG LABEL --again`.
+    """
 
     num_problems: int | None = Field(default=None, ge=1, description="None: every held-out problem.")
     num_trees: int = Field(default=1, ge=1, description="Trees per problem in System 2.")

@@ -54,12 +54,18 @@ def plan_search(config: CampaignConfig, round_id: int) -> list[str]:
 
 
 @task(name="plan-evaluation", cache_policy=NO_CACHE)
-def plan_evaluation(config: CampaignConfig, round_id: int, label: str) -> list[str]:
-    """Shards of held-out problems for one label; the ids of those that are not done."""
+def plan_evaluation(config: CampaignConfig, round_id: int, label: str, again: bool = False) -> list[str]:
+    """Shards of held-out problems for one label; the ids of those that are not done.
+
+    With `again` none is: what they found is removed, and the problems are cut into shards anew.
+    """
+    kind = f"evaluate:{label}"
     with Workspace.of(config).open_catalog() as catalog:
+        if again:
+            catalog.forget_stage(round_id, f"evaluate {label}", kind=kind)
         ids = [problem.problem_id for problem in catalog.problems(Split.HELDOUT)]
         chosen = ids[: config.evaluation.num_problems]
-        return _plan(catalog, config, round_id, f"evaluate:{label}", f"evaluate-{label}", chosen)
+        return _plan(catalog, config, round_id, kind, f"evaluate-{label}", chosen)
 
 
 @task(

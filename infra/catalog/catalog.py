@@ -189,6 +189,19 @@ class Catalog(CatalogReader):
         self._write(message, work)
         return failed
 
+    def forget_stage(self, round_id: int, stage: str, *, kind: str) -> int:
+        """Remove a stage's shards and all that they found, in one transaction; returns their number."""
+
+        def work(connection: duckdb.DuckDBPyConnection) -> int:
+            shards = select(connection, ShardRow, "round_id = ? AND kind = ?", (round_id, kind))
+            for shard in shards:
+                _forget(connection, shard, ())
+                delete(connection, ShardRow, {"round_id": round_id, "shard_id": shard.shard_id})
+            delete(connection, StageRow, {"round_id": round_id, "stage": stage})
+            return len(shards)
+
+        return self._write(f"round {round_id}: forget stage {stage}", work)
+
     def commit_shard(
         self,
         shard: ShardRow,
