@@ -182,7 +182,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
     def __init__(self, stream: TextIO) -> None:
         self.curve: list[CurvePoint] = []
-        self.last_logs: dict[str, float] = {}
+        self.logs: dict[int, dict[str, float]] = {}
         self.tokens = 0
         self.seconds = 0.0
         self.earlier_tokens = 0
@@ -193,7 +193,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         """Take over what an earlier run of the same training logged until its checkpoint."""
         for logs in (each for each in log_history if "loss" in each):
             self.curve.append(_point(int(logs["step"]), logs))
-            self.last_logs = logs
+            self.logs[int(logs["step"])] = logs
             self.tokens = self.earlier_tokens = int(logs["num_tokens"])
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
@@ -210,7 +210,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             )
         point = _point(state.global_step, logs)
         self.curve.append(point)
-        self.last_logs = logs
+        self.logs[state.global_step] = logs
         self.tokens = int(logs["num_tokens"])
         self.seconds = time.monotonic() - self._began
         if state.is_world_process_zero:
@@ -218,6 +218,11 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
                 **point.model_dump(), total_steps=state.max_steps, tokens=self.tokens, seconds=self.seconds
             )
             print(progress.model_dump_json(), file=self._stream)
+
+
+def kept_logs(trainer: Any, reporter: Reporter) -> dict[str, float]:  # noqa: ANN401
+    """What was logged at the step whose weights are kept: the best one with patience, or the last."""
+    return reporter.logs[trainer.state.best_global_step or max(reporter.logs)]
 
 
 def _point(step: int, logs: dict[str, float]) -> CurvePoint:
@@ -269,7 +274,7 @@ def finish(
         curve=tuple(reporter.curve),
         metrics={
             **metrics,
-            "final_loss": reporter.curve[-1].loss,
+            "final_loss": kept_logs(trainer, reporter)["loss"],
             "num_tokens": reporter.tokens,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         },

@@ -24,6 +24,7 @@ from infra.training.session import (
     Reporter,
     begin,
     finish,
+    kept_logs,
     round_size,
     run,
     trainer_settings,
@@ -72,7 +73,7 @@ def train(job: SftJob, folder: Path, stream: TextIO) -> None:
         callbacks=[reporter, *_stoppers(job)],
     )
     run(trainer, reporter, folder)
-    metrics["token_accuracy"] = reporter.last_logs.get("mean_token_accuracy")
+    metrics["token_accuracy"] = kept_logs(trainer, reporter).get("mean_token_accuracy")
     measured = trainer.evaluate() if held_out else {}
     metrics["eval_loss"] = measured.get("eval_loss")
     metrics["eval_token_accuracy"] = measured.get("eval_mean_token_accuracy")

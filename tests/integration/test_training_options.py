@@ -97,6 +97,9 @@ def test_training_ends_when_the_held_out_loss_no_longer_falls(tiny_model, tmp_pa
     early = run_training(job_of(tiny_model, tmp_path / "early", noise=True, **settings, patience=2))
     assert len(early.curve) < len(whole.curve)
     assert early.metrics["eval_loss"] < whole.metrics["eval_loss"]
+    assert whole.metrics["final_loss"] == whole.curve[-1].loss
+    # twice no better, two steps each: the weights that are kept are those of at least four steps before
+    assert early.metrics["final_loss"] in [each.loss for each in early.curve[:-4]]
 
 
 def test_patience_needs_something_to_measure(tiny_model, tmp_path):
