@@ -310,11 +310,12 @@ def tree(
         int | None, typer.Option("--tree", help="Which tree of that round; the first without it.", min=0)
     ] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Write a page to this file instead.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """One search tree: each step with its figures, what failed, and what was chosen for training."""
     from flows.tree import show_tree  # noqa: PLC0415 - see the module's docstring
 
-    show_tree(campaign, problem, round_id=round_id, tree_index=tree_index, page=page)
+    show_tree(campaign, problem, round_id=round_id, tree_index=tree_index, page=page, as_json=as_json)
 
 
 @app.command()

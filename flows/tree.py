@@ -1,7 +1,9 @@
-"""`rstar tree`: one search tree for a person to read, on the terminal or as a page."""
+"""`rstar tree`: one search tree for a person to read, on the terminal or as a page, or for a program."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -16,9 +18,15 @@ from rstar_core.errors import ArtifactError
 
 
 def show_tree(
-    campaign: str, start: str, *, round_id: int | None, tree_index: int | None, page: Path | None
+    campaign: str,
+    start: str,
+    *,
+    round_id: int | None,
+    tree_index: int | None,
+    page: Path | None,
+    as_json: bool = False,
 ) -> None:
-    """Print the tree, or write it to a page.
+    """Print the tree, as text or JSON, or write it to a page.
 
     Raises:
         CatalogError: There is no catalog, no such problem or no such tree.
@@ -31,6 +39,10 @@ def show_tree(
             catalog, Workspace(Path(campaign)), problem, round_id=round_id, tree_index=tree_index
         )
     view = tree_view(history)
+    if page is None and as_json:
+        said = {"facts": dict(view.facts), "note": view.note, "root": asdict(view.root)}
+        print(json.dumps(said))
+        return
     if page is None:
         Console(highlight=False).print(tree_text(view))
         return

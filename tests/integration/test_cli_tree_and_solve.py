@@ -161,6 +161,20 @@ def test_sql_shows_hostile_text_as_it_is(rstar, searched):
     assert "␛[31m" in rstar.answer("sql", "select chr(27) || '[31m' as x", "-c", searched)
 
 
+def test_a_program_reads_the_same_tree(rstar, searched, by_answer):
+    said = json.loads(rstar.answer("tree", by_answer["2"], "-c", searched, "--json"))
+    root = said["root"]
+    assert root["index"] == 0
+    assert root["visits"] == sum(child["visits"] for child in root["children"])
+    text = rstar.answer("tree", by_answer["2"], "-c", searched)
+    steps = [root]
+    for step in steps:
+        steps += step["children"]
+    assert len(steps) > 2
+    assert all(f"#{step['index']}" in text for step in steps[1:])
+    assert all(name in text and value in text for name, value in said["facts"].items())
+
+
 def test_without_its_log_a_tree_comes_from_the_catalog_and_says_so(rstar, searched, by_answer, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(searched, folder)
