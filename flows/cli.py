@@ -111,7 +111,8 @@ def evaluate(
     label: Annotated[str, typer.Argument(help="base, r1, r2, … or system2.")],
     root: Root = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Forget what was found, for example under other settings.")
+        bool,
+        typer.Option("--again", help="Forget what was found before. If that run stops, go on without it."),
     ] = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -131,6 +132,8 @@ def evaluate(
         return
     try:
         with session():
+            if again:
+                print("evaluated again; if this run stops, go on without --again", file=sys.stderr)
             evaluate_flow(loaded, round_id, label, again=again)
     finally:
         close_services()

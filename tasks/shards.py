@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from infra.campaigns import refuse_other_settings
 from infra.catalog.rows import ShardRow, ShardStatus
 from infra.evaluation import evaluate_problems
 from infra.giving_up import missing_searches
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from infra.catalog.catalog import Catalog
+    from infra.driver import Services
     from infra.services import PolicySpec
     from rstar_core.types import Problem
 
@@ -57,11 +59,18 @@ def plan_search(config: CampaignConfig, round_id: int) -> list[str]:
 def plan_evaluation(config: CampaignConfig, round_id: int, label: str, again: bool = False) -> list[str]:
     """Shards of held-out problems for one label; the ids of those that are not done.
 
-    With `again` none is: what they found is removed, and the problems are cut into shards anew.
+    With `again` none is: what they found is removed, and the problems are cut into shards anew. Nothing is
+    removed before the models answer.
+
+    Raises:
+        ConfigError: The campaign was started with other settings.
+        ModelError: A model cannot be found or loaded.
     """
     kind = f"evaluate:{label}"
     with Workspace.of(config).open_catalog() as catalog:
+        refuse_other_settings(catalog, config)
         if again:
+            _evaluating_services(catalog, config, round_id, label)
             catalog.forget_stage(round_id, f"evaluate {label}", kind=kind)
         ids = [problem.problem_id for problem in catalog.problems(Split.HELDOUT)]
         chosen = ids[: config.evaluation.num_problems]
@@ -125,8 +134,7 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
         with _reason_kept(catalog, shard, started):
             search = config.rounds[max(round_id, 1) - 1].search
             system2 = label == SYSTEM2
-            ppm = latest_ppm(catalog, config, round_id) if system2 else None
-            services = open_services(_evaluated_policy(catalog, config, round_id), config.sandbox, ppm)
+            services = _evaluating_services(catalog, config, round_id, label)
             rows = evaluate_problems(
                 problems,
                 system2_search(search, config.evaluation) if system2 else greedy_search(search),
@@ -140,6 +148,11 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
             )
             catalog.commit_shard(_timed(shard, started), evaluations=rows)
     return shard_id
+
+
+def _evaluating_services(catalog: Catalog, config: CampaignConfig, round_id: int, label: str) -> Services:
+    ppm = latest_ppm(catalog, config, round_id) if label == SYSTEM2 else None
+    return open_services(_evaluated_policy(catalog, config, round_id), config.sandbox, ppm)
 
 
 def _plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -103,8 +104,13 @@ def _refuse_bad_ppm(ppm: PpmConfig, result: TrainingResult) -> None:
     """
     accuracy = result.metrics.get("pair_accuracy")
     place = f"it lies in {result.model_dir} and is not published"
-    spread = result.metrics.get("score_spread")
-    if spread is not None and spread < COLLAPSED:
+    spread = result.metrics.get("score_spread", math.inf)  # absent: trained by an older version
+    if spread is None:  # JSON has no other word for what is no number
+        raise TrainingError(
+            f"The PPM's scores are no numbers; {place}. Lower [rounds.ppm] learning_rate, and remove that "
+            "folder."
+        )
+    if spread < COLLAPSED:
         raise TrainingError(
             f"The PPM has collapsed: it gives every step the same score; {place}. Lower [rounds.ppm] "
             "learning_rate, or give it more pairs, and remove that folder."

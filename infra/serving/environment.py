@@ -24,7 +24,15 @@ _CPU = Path("/proc/cpuinfo")
 _MEBIBYTES = 1024
 _BLOCK_TOKENS = 32
 _IN_ENGINE = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-_IN_PARTS = ("parallel-size", "-tp", "-pp", "distributed-executor")
+_IN_PARTS = {
+    "--tensor-parallel-size",
+    "-tp",
+    "--pipeline-parallel-size",
+    "-pp",
+    "--data-parallel-size",
+    "-dp",
+    "--distributed-executor-backend",
+}
 _MAX_LENGTH = 8192
 """Tokens of prompt and answer on a CPU; more than any tree asks for."""
 
@@ -112,7 +120,8 @@ def _for_cpu(model_dir: Path, config: ServerConfig) -> list[str]:
         f"--max-model-len={longest}",
         f"--max-num-batched-tokens={longest}",
     ]
-    if not any(word in each for each in config.server_arguments for word in _IN_PARTS):
+    given = {each.partition("=")[0].replace("_", "-") for each in config.server_arguments}
+    if not given & _IN_PARTS:
         parts.append(f"--distributed-executor-backend={_IN_ENGINE}")
     return ["--enforce-eager", f"--block-size={_BLOCK_TOKENS}", *parts]
 

@@ -179,7 +179,7 @@ def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
         processing_class=tokenizer,
         callbacks=[reporter],
     )
-    run(trainer, reporter, folder)
+    run(trainer, reporter, job=job, folder=folder)
     ranked = trainer.scores_of(_dataset(held_out or train[:_NUM_TRIED]))
     metrics: dict[str, float | None] = {
         "num_pairs": len(train),

@@ -50,10 +50,13 @@ def begin() -> tuple[SftJob | PpmJob, Path, TextIO]:
     os.dup2(2, 1)
     job_file = Path(sys.argv[1])
     job: SftJob | PpmJob = TypeAdapter(TrainingJob).validate_json(job_file.read_bytes())
-    os.environ.setdefault(
-        "TENSORBOARD_LOGGING_DIR", str(job.output.with_name(f"{job.output.name}.tensorboard"))
-    )
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(_curves(job)))
     return job, job_file.parent, progress
+
+
+def _curves(job: SftJob | PpmJob) -> Path:
+    """Where TensorBoard's files go, unless the user names a place: that one is theirs, and never emptied."""
+    return job.output.with_name(f"{job.output.name}.tensorboard")
 
 
 def has_fast_bf16() -> bool:
@@ -229,15 +232,21 @@ def _point(step: int, logs: dict[str, float]) -> CurvePoint:
     return CurvePoint(step=step, epoch=logs["epoch"], loss=logs["loss"], learning_rate=logs["learning_rate"])
 
 
-def run(trainer: Any, reporter: Reporter, folder: Path) -> None:  # noqa: ANN401
-    """Train, from the newest whole checkpoint of an earlier run if there is one."""
+def run(trainer: Any, reporter: Reporter, *, job: SftJob | PpmJob, folder: Path) -> None:  # noqa: ANN401
+    """Train, from the newest whole checkpoint of an earlier run if there is one.
+
+    Raises:
+        TrainingError: A loss or a weight is no number; a loss says nothing about the step that follows it.
+    """
     checkpoint, state = _newest_checkpoint(folder / "trainer")
     if checkpoint is None:  # curves of another training at this place would lie over these
-        shutil.rmtree(os.environ.get("TENSORBOARD_LOGGING_DIR", ""), ignore_errors=True)
+        shutil.rmtree(_curves(job), ignore_errors=True)
     else:
         reporter.restore(state["log_history"])
         trainer._total_train_tokens = reporter.tokens  # noqa: SLF001  # trl begins at 0 again
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if not all(bool(torch.isfinite(each).all()) for each in trainer.model.parameters()):
+        raise TrainingError("Weights are no numbers after the last step; lower the learning rate.")
 
 
 def _newest_checkpoint(folder: Path) -> tuple[Path | None, dict[str, Any]]:

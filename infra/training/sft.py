@@ -72,7 +72,7 @@ def train(job: SftJob, folder: Path, stream: TextIO) -> None:
         peft_config=None if job.config.lora is None else adapters(job.config.lora),
         callbacks=[reporter, *_stoppers(job)],
     )
-    run(trainer, reporter, folder)
+    run(trainer, reporter, job=job, folder=folder)
     metrics["token_accuracy"] = kept_logs(trainer, reporter).get("mean_token_accuracy")
     measured = trainer.evaluate() if held_out else {}
     metrics["eval_loss"] = measured.get("eval_loss")

@@ -2,6 +2,7 @@
 
 from infra.configuration import load_config
 from infra.workspace import Workspace
+from rstar_core.errors import ModelError
 
 
 def found(config):
@@ -36,3 +37,24 @@ def test_another_setting_counts_once_it_is_evaluated_again(write_config, served_
     assert "agree" in served_cli.answer(
         "catalog", "check", "--checksums", "-c", Workspace.of(load_config(config)).root
     )
+
+
+def test_nothing_is_forgotten_before_settings_and_models_are_known_to_fit(
+    write_config, served_cli, tmp_path, monkeypatch
+):
+    config = write_config(tmp_path)
+    served_cli.answer("ingest", config)
+    served_cli.answer("evaluate", config, "base")
+    before, written = found(config), config.read_text()
+
+    config.write_text(written.replace('engine = "scripted"', 'engine = "transformers"'))
+    assert "started with another policy.engine" in served_cli.complaint("evaluate", config, "base", "--again")
+    assert found(config) == before
+
+    def gone(*_):
+        raise ModelError("the model is gone")
+
+    config.write_text(written)
+    monkeypatch.setattr("tasks.shards.open_services", gone)
+    assert "the model is gone" in served_cli.complaint("evaluate", config, "base", "--again")
+    assert found(config) == before

@@ -110,3 +110,38 @@ def test_patience_needs_something_to_measure(tiny_model, tmp_path):
     job = job_of(tiny_model, tmp_path / "run", eval_fraction=1e-9, patience=1)
     with pytest.raises(TrainingError, match="none of the 13 is held out"):
         train(job, tmp_path, io.StringIO())
+
+
+@pytest.mark.parametrize("place", ["ours", "theirs"])
+def test_only_our_own_curves_are_removed(tiny_model, tmp_path, monkeypatch, place):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "another experiment").write_text("years of work")
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    if place == "theirs":
+        monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(theirs))
+    job = job_of(tiny_model, tmp_path / "run", num_epochs=1)
+    ours = job.output.with_name("policy.tensorboard")
+    ours.mkdir()
+    (ours / "old curve").write_text("of another training at this place")
+    run_training(job)
+    assert (theirs / "another experiment").exists()
+    assert not (ours / "old curve").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tiny_model, tmp_path):
+    """The last step spoils them, so no loss tells."""
+    import torch
+
+    from infra.training.session import Reporter, run
+
+    class Spoiling:
+        model = torch.nn.Linear(2, 2)
+
+        def train(self, **_):
+            with torch.no_grad():
+                self.model.weight[0, 0] = float("nan")
+
+    job = job_of(tiny_model, tmp_path / "run")
+    with pytest.raises(TrainingError, match="Weights are no numbers after the last step"):
+        run(Spoiling(), Reporter(io.StringIO()), job=job, folder=tmp_path)

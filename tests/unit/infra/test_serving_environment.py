@@ -29,11 +29,16 @@ def test_without_a_gpu_the_model_runs_in_the_engines_process_and_a_prompt_is_rea
     assert "--no-enable-chunked-prefill" in command
 
 
-@pytest.mark.parametrize("argument", ["--tensor-parallel-size=2", "-tp=2", "--pipeline-parallel-size=2"])
+@pytest.mark.parametrize("argument", ["--tensor-parallel-size=2", "-tp=2", "--pipeline_parallel_size=2"])
 def test_a_model_in_several_parts_has_a_process_for_each(monkeypatch, tmp_path, argument):
     command = told(monkeypatch, tmp_path, gpu=False, arguments=(argument,))
     assert not named(command, "distributed-executor-backend")
     assert command[-1] == argument
+
+
+def test_the_name_of_a_file_is_no_option(monkeypatch, tmp_path):
+    command = told(monkeypatch, tmp_path, gpu=False, arguments=("--chat-template=/models/my-tp/x",))
+    assert named(command, "distributed-executor-backend")
 
 
 def test_on_a_gpu_vllm_decides(monkeypatch, tmp_path):

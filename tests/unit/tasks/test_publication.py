@@ -24,6 +24,7 @@ def result(**metrics):
             {"score_spread": 0.0, "pair_accuracy": None},
             "has collapsed: it gives every step the same score",
         ),
+        ({}, {"score_spread": None, "pair_accuracy": None}, "scores are no numbers; it lies in"),
         (
             {"min_pair_accuracy": 0.6},
             {"score_spread": 1.0, "pair_accuracy": 0.48},
