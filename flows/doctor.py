@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -16,8 +15,9 @@ from rich.table import Table
 
 from infra.models.resolve import default_cache_dir, list_models
 from infra.sandbox.sandbox import Sandbox
+from infra.serving.environment import find_python
 from rstar_core.config import SandboxConfig
-from rstar_core.errors import SandboxError
+from rstar_core.errors import ConfigError, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,9 +94,9 @@ def _optional() -> Iterator[Check]:
         torch.cuda.get_device_name() if gpu else "none; models run on the CPU, which is enough for the demo"
     )
     yield Check("GPU", gpu, False, name)
-    vllm = importlib.util.find_spec("vllm") is not None
-    yield Check(
-        "vllm", vllm, False, "installed" if vllm else "not here; any server works through [bootstrap]"
-    )
+    try:
+        yield Check("vllm", True, False, str(find_python()))
+    except ConfigError as error:
+        yield Check("vllm", False, False, str(error))
     server = os.environ.get("PREFECT_API_URL")
     yield Check("Prefect server", bool(server), False, server or "none set; runs start a temporary one")

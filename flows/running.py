@@ -101,6 +101,7 @@ def session() -> Iterator[None]:
     grace time, or at the second signal, the process ends hard. Like a power cut, that loses only what was not
     committed.
     """
+    from prefect import tags  # noqa: PLC0415 - slow
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings  # noqa: PLC0415 - slow
 
     display = make_display()
@@ -123,7 +124,7 @@ def session() -> Iterator[None]:
     )
     try:
         start_temporary_server()
-        with temporary_settings(beats):
+        with temporary_settings(beats), tags("rstar"):  # as the deployments have it: alerts are for both
             yield
     except RuntimeError as error:
         if "reach API" not in str(error):

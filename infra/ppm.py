@@ -77,7 +77,7 @@ def load_scorer(model_dir: Path) -> tuple[Any, Any]:
     tokenizer = scorer_tokenizer(model_dir)
     try:
         model = AutoModelForSequenceClassification.from_pretrained(model_dir, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a file that was cut off raises an error of safetensors' own
         raise _unreadable(model_dir, error) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from rstar_core.errors import ModelError
+from rstar_core.tags import ALL_TAGS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 
 @lru_cache(maxsize=16384)
@@ -22,6 +26,22 @@ def encode_piece(tokenizer: Any, piece: str) -> tuple[int, ...]:  # noqa: ANN401
 def encode_pieces(tokenizer: Any, pieces: Iterable[str]) -> list[int]:  # noqa: ANN401
     """Ids of the pieces, one after the other."""
     return [token for piece in pieces for token in encode_piece(tokenizer, piece)]
+
+
+def check_tags(tokenizer: Any, model_dir: Path) -> None:  # noqa: ANN401
+    """Make sure that the tags of the step format come back as they were encoded.
+
+    With a tokenizer that cannot spell one no step ever ends, and a search finds nothing without a word.
+
+    Raises:
+        ModelError: One does not.
+    """
+    lost = [tag for tag in ALL_TAGS if tag not in tokenizer.decode(encode_piece(tokenizer, tag))]
+    if lost:
+        raise ModelError(
+            f"The tokenizer in {model_dir} cannot spell {', '.join(lost)}, which mark steps and answers; "
+            "name a model whose tokenizer knows every character."
+        )
 
 
 def keep_newest(ids: Sequence[int], max_length: int) -> list[int]:

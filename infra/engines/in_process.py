@@ -13,7 +13,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from infra.engines.base import EngineStats
-from infra.tokens import encode_pieces
+from infra.models.layout import loading
+from infra.tokens import check_tags, encode_pieces
 from rstar_core.errors import EngineError
 from rstar_core.prompts import PromptStyle, render
 from rstar_core.tags import STOP_TAGS
@@ -40,7 +41,9 @@ class InProcessPolicy:
     """
 
     def __init__(self, model_dir: Path, style: PromptStyle, config: PolicyConfig) -> None:
-        model, self._tokenizer = _load(model_dir, config)
+        with loading(model_dir):
+            model, self._tokenizer = _load(model_dir, config)
+            check_tags(self._tokenizer, model_dir)
         from infra.engines.decoder import Decoder  # noqa: PLC0415 - torch loads only when a model is needed
 
         self._style = style

@@ -16,9 +16,11 @@ from infra.engines.openai.replicas import Replicas
 from infra.engines.openai.spending import Spending
 from infra.engines.openai.transport import Failure, Transport
 from infra.engines.queueing import QueueTimes
+from infra.models.layout import loading
 from infra.ppm import as_scores, longest_input, score_inputs, scorer_tokenizer
 from infra.serving import ModelServer
-from infra.tokens import encode_pieces
+from infra.serving.environment import longest_served
+from infra.tokens import check_tags, encode_pieces
 from rstar_core.errors import EngineError
 
 if TYPE_CHECKING:
@@ -89,7 +91,10 @@ class VllmScorer:
 
     def __init__(self, model_dir: Path, name: str, config: ScorerConfig) -> None:
         self._tokenizer, self._name = scorer_tokenizer(model_dir), name
-        self._max_length = longest_input(self._tokenizer)
+        self._max_length = min(
+            longest_input(self._tokenizer),
+            longest_served(model_dir, config.server_arguments, ours=not config.base_url),
+        )
         self._server = None if config.base_url else ModelServer(model_dir, name, "pooling", config)
         asked = config.model_copy(update={"base_url": _addresses(self._server, config)})
         addresses, self._secrets = read_addresses(asked, "scorer")
@@ -166,4 +171,7 @@ def _addresses(server: ModelServer | None, config: PolicyConfig | ScorerConfig) 
 def _tokenizer(model_dir: Path) -> Any:  # noqa: ANN401  # transformers is untyped
     from transformers import AutoTokenizer  # noqa: PLC0415 - heavy
 
-    return AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+    with loading(model_dir):
+        tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+        check_tags(tokenizer, model_dir)
+        return tokenizer

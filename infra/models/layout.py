@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rstar_core.errors import ModelError
+from rstar_core.errors import ModelError, RstarError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CARD_NAME = "rstar_model.json"
+_SHOWN_CHARACTERS = 200
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
 
@@ -64,6 +67,26 @@ def check_directory(directory: Path) -> Path:
             f"save_pretrained, or name another directory."
         )
     return directory
+
+
+@contextmanager
+def loading(directory: Path) -> Iterator[None]:
+    """Whatever goes wrong meanwhile is one sentence about the model in `directory`.
+
+    Libraries raise errors of many kinds over a file that was cut off; all of them mean this.
+
+    Raises:
+        ModelError: Something went wrong.
+    """
+    try:
+        yield
+    except RstarError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:_SHOWN_CHARACTERS].rstrip(".") or type(error).__name__
+        raise ModelError(
+            f"The model in {directory} cannot be loaded ({said}); save or pull it again, or name another."
+        ) from error
 
 
 def read_config(directory: Path) -> dict[str, Any]:

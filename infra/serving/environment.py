@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,8 @@ from infra.models.layout import read_config
 from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rstar_core.engine_config import ServerConfig
 
 Runner = Literal["generate", "pooling"]
@@ -114,7 +117,7 @@ def _for_cpu(model_dir: Path, config: ServerConfig) -> list[str]:
     vLLM 0.32 takes back what it sampled for part of a prompt by moving the seed's generator, and that of a
     CPU cannot be moved: with a seed and a prompt in parts the whole server ends.
     """
-    longest = min(read_config(model_dir).get("max_position_embeddings") or _MAX_LENGTH, _MAX_LENGTH)
+    longest = min(_positions(model_dir), _MAX_LENGTH)
     parts = [
         "--no-enable-chunked-prefill",
         f"--max-model-len={longest}",
@@ -124,6 +127,30 @@ def _for_cpu(model_dir: Path, config: ServerConfig) -> list[str]:
     if not given & _IN_PARTS:
         parts.append(f"--distributed-executor-backend={_IN_ENGINE}")
     return ["--enforce-eager", f"--block-size={_BLOCK_TOKENS}", *parts]
+
+
+def longest_served(model_dir: Path, arguments: Sequence[str], *, ours: bool) -> int:
+    """Tokens of the longest input that a server with this model takes, as far as it is known here.
+
+    Args:
+        model_dir: The model.
+        arguments: What a server of our own is told besides.
+        ours: Whether it is one; of another's only the model is known.
+    """
+    longest = _positions(model_dir)
+    if not ours:
+        return longest
+    if not has_gpu():
+        longest = min(longest, _MAX_LENGTH)
+    words = [word for each in arguments for word in each.split("=", 1)]
+    for name, value in pairwise(words):
+        if name.replace("_", "-") == "--max-model-len" and value.isdecimal():
+            longest = min(longest, int(value))
+    return longest
+
+
+def _positions(model_dir: Path) -> int:
+    return int(read_config(model_dir).get("max_position_embeddings") or _MAX_LENGTH)
 
 
 def environment(config: ServerConfig) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx
 
 from infra.serving.environment import Runner, command, environment, find_python
-from rstar_core.errors import EngineError, ModelError
+from rstar_core.errors import ConfigError, EngineError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -70,7 +70,7 @@ class ModelServer:
         log: File with what it says.
 
     Raises:
-        ConfigError: vLLM is not installed here.
+        ConfigError: vLLM is not installed here, or nothing can listen at that address.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class ModelServer:
         port: int | None = None,
     ) -> None:
         self._name = name
-        address = (host, _free_port(host) if port is None else port)
-        self.url = f"http://{host}:{address[1]}/v1"
-        self._health = f"http://{host}:{address[1]}/health"
+        address = (host, _free_port(host, port or 0))
+        base = f"http://{_reachable(host)}:{address[1]}"
+        self.url, self._health = f"{base}/v1", f"{base}/health"
         self._command = command(find_python(), model_dir, name, runner, address, config)
         self._environment = environment(config)
         descriptor, log = tempfile.mkstemp(prefix=f"rstar-vllm-{runner}-", suffix=".log")
@@ -200,7 +200,25 @@ class ModelServer:
         return " ".join(said.split())[:_SHOWN_CHARACTERS].rstrip(".")
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _free_port(host: str, port: int) -> int:
+    """The port if it is free, and any free one for 0.
+
+    Raises:
+        ConfigError: It is taken, or no server can listen at this host.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just ended is no server
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise ConfigError(
+            f"no server can listen at port {port} of {host} ({error.strerror}); name another port or host"
+        ) from error
+
+
+def _reachable(host: str) -> str:
+    """How a client of this machine names the host; one that listens everywhere is named by no address."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"[{name}]" if ":" in name else name

@@ -31,6 +31,14 @@ PARENT_VARIABLE = "RSTAR_TRAINER_PARENT"
 _SOURCE_ROOT = Path(__file__).parents[2]
 _ACCELERATE = _SOURCE_ROOT / "infra" / "deploy" / "accelerate"
 _EXCEPTION_LINE = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:: (?P<message>.*))?$")
+_RANK = re.compile(r"^\[rank\d+\]:\s*")
+_LAUNCHERS_OWN = (
+    "subprocess.CalledProcessError",
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailed",
+)
+"""A launcher adds that a trainer failed; why it did stands before that."""
+_OUT_OF_MEMORY = "it was killed, probably because the machine ran out of memory"
+_KILLED = re.compile(r"Signals\.SIGKILL|Signal 9 \(SIGKILL\)")
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -179,11 +187,14 @@ def _run(
 def _reason(returncode: int, log: Path) -> str:
     """Why a trainer failed, from its exit code and the last telling line of its log."""
     if returncode == -signal.SIGKILL:
-        return "it was killed, probably because the machine ran out of memory"
+        return _OUT_OF_MEMORY
     if returncode < 0:
         return f"it was stopped by {signal.Signals(-returncode).name}"
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    raised = [line for line in lines if _EXCEPTION_LINE.match(line)]
+    text = log.read_text(errors="replace")
+    lines = [said for line in text.splitlines() if (said := _RANK.sub("", line.strip()))]
+    raised = [line for line in lines if _EXCEPTION_LINE.match(line) and not line.startswith(_LAUNCHERS_OWN)]
+    if not raised and _KILLED.search(text):
+        return _OUT_OF_MEMORY
     if raised:
         # Our own errors are sentences already; for the others the type is half of the message.
         return raised[-1].removeprefix("rstar_core.errors.TrainingError: ").rstrip(".")

@@ -4,9 +4,11 @@ import json
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.training import PpmJob, SftJob, run_training
+from rstar_core.errors import TrainingError
 from rstar_core.prompts import answer_step, output_block, question_piece
 from rstar_core.tags import END_OF_CODE
 from rstar_core.training_config import PpmConfig, SftConfig
@@ -20,6 +22,9 @@ TWO = (
     "--config_file",
     str(CONFIGS / "cpu_two.yaml"),
 )
+
+
+SINGLE = (*TWO[:-1], str(CONFIGS / "single.yaml"))
 
 
 def sft_rows(count):
@@ -99,3 +104,37 @@ def test_two_processes_train_what_one_does_with_the_same_global_batch(kind, tiny
     assert {name: two.metrics[name] for name in same} == pytest.approx(
         {name: one.metrics[name] for name in same}, rel=1e-4
     )
+
+
+@pytest.mark.parametrize("launcher", [SINGLE, TWO], ids=["one process", "two processes"])
+def test_a_launcher_does_not_hide_why_a_training_failed(tiny_model, tmp_path, launcher):
+    job = SftJob(
+        base_model=tiny_model,
+        dataset=write_rows(
+            tmp_path / "rows.jsonl", [{**row, "pieces": row["pieces"] * 40} for row in sft_rows(4)]
+        ),
+        output=tmp_path / "policy",
+        seed=1,
+        config=SftConfig(max_length=64),
+    )
+    with pytest.raises(TrainingError, match="failed: All 4 examples are longer than max_length = 64"):
+        run_training(job, launcher=launcher)
+    assert not job.output.exists()
+
+
+@pytest.mark.parametrize("launcher", [SINGLE, TWO], ids=["one process", "two processes"])
+def test_a_trainer_that_is_killed_under_a_launcher_is_out_of_memory(tiny_model, tmp_path, launcher):
+    def kill(_):
+        for each in psutil.Process().children(recursive=True):
+            if "infra.training.sft" in each.cmdline() and "accelerate.commands.launch" not in each.cmdline():
+                each.kill()
+
+    job = SftJob(
+        base_model=tiny_model,
+        dataset=write_rows(tmp_path / "rows.jsonl", sft_rows(8)),
+        output=tmp_path / "policy",
+        seed=1,
+        config=SftConfig(batch_size=4, micro_batch_size=2, num_epochs=400, max_length=512),
+    )
+    with pytest.raises(TrainingError, match="ran out of memory"):
+        run_training(job, on_progress=kill, launcher=launcher)

@@ -45,3 +45,20 @@ def test_on_a_gpu_vllm_decides(monkeypatch, tmp_path):
     command = told(monkeypatch, tmp_path, gpu=True)
     assert not named(command, "distributed-executor-backend")
     assert not named(command, "enforce-eager")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "arguments", "ours", "longest"),
+    [
+        (True, (), True, 32768),
+        (False, (), True, 8192),
+        (False, (), False, 32768),
+        (True, ("--max-model-len=1024",), True, 1024),
+        (True, ("--max_model_len", "1024"), True, 1024),
+        (True, ("--max-model-len=1024",), False, 32768),
+    ],
+)
+def test_an_input_is_no_longer_than_the_server_takes(monkeypatch, tmp_path, gpu, arguments, ours, longest):
+    monkeypatch.setattr(environment, "has_gpu", lambda: gpu)
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 32768}))
+    assert environment.longest_served(tmp_path, arguments, ours=ours) == longest
