@@ -47,6 +47,15 @@ def models_publish(model: OfCampaign, to: Destination = None, campaign: Campaign
     print(publish(campaign, model, to, say_on_stderr))
 
 
+@models_app.command("forget")
+def models_forget(model: OfCampaign, campaign: Campaign = DEMO_CAMPAIGN) -> None:
+    """Take a model back, so that `rstar run` trains it again; its folder is set aside."""
+    from infra.models.embedded import say_on_stderr  # noqa: PLC0415 - see flows/cli.py
+    from infra.models.forgetting import forget  # noqa: PLC0415 - as above
+
+    forget(campaign, model, say_on_stderr)
+
+
 @models_app.command("list")
 def models_list(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
     """Models of a campaign with their held-out results, and the models that were pulled."""

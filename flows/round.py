@@ -22,7 +22,7 @@ from tasks.datasets import build_pairs, select_trajectories
 from tasks.monitoring import SearchMonitor
 from tasks.report import publish_coverage
 from tasks.shards import plan_search, search_shard
-from tasks.train import train_policy, train_ppm
+from tasks.train import check_trainings, train_policy, train_ppm
 
 
 @flow(
@@ -45,6 +45,7 @@ def _run(config: CampaignConfig, round_id: int) -> str | None:
     if done and _may_go_on(config, round_id):
         policy_id = trained_id(round_id, "policy")
         return policy_id if policy_id in _models(config, round_id) else None
+    check_trainings(config, round_id)
     _mark(config, round_id, "running")
     search_stage(config, round_id, shard_ids, min_success_ratio=config.min_success_ratio)
     with recorded_stage(config, round_id, "select") as record:
@@ -129,7 +130,7 @@ def _models(config: CampaignConfig, round_id: int) -> set[str]:
 def _is_done(config: CampaignConfig, round_id: int) -> bool:
     with Workspace.of(config).open_catalog() as catalog:
         refuse_other_settings(catalog, config)
-        return is_done(catalog, round_id)
+        return is_done(catalog, config, round_id)
 
 
 def _mark(config: CampaignConfig, round_id: int, status: str) -> None:

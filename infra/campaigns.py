@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import RoundRow
 from infra.configuration import config_hash, parse_config
-from infra.models.registry import BASE, round_policy, round_ppm
+from infra.models.registry import BASE, round_policy, round_ppm, trained_id
 from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from infra.catalog.catalog import Catalog
     from rstar_core.config import CampaignConfig
 
@@ -21,24 +24,34 @@ _PROBLEM_SETTINGS = ("seed", "sources")
 _MODEL_SETTINGS = ("policy", "bootstrap")
 _WHICH_MODEL = ("engine", "model", "quantization")
 """What decides what a model says; where it is served and how it is asked may change at any time."""
+_TRAININGS = {"sft": "policy", "ppm": "ppm"}
+"""Tables of a round, and the role of the model that each makes."""
 
 
 def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
     """Make sure that what is in the catalog was made with these settings; rounds may be added at the end.
 
     What decides the problems is fixed once they are in. What decides a round is fixed once one of its shards
-    is done: before that a wrong model name, say, can simply be corrected.
+    is done: before that a wrong model name, say, can simply be corrected. How a round trains is fixed once
+    its model is there or a later round has begun: a training that failed goes on with other settings.
 
     Raises:
         ConfigError: A fixed setting differs.
     """
     now = config.model_dump(mode="json")
+    models = {row.model_id for row in catalog.fetch(ModelRow)}
     for row in catalog.fetch(RoundRow, order_by="round_id"):
         begun = bool(catalog.done_shards(row.round_id))
         then = parse_config(row.config, origin=f"the settings of round {row.round_id}").model_dump(
             mode="json"
         )
-        before, after = (_identity(each, row.round_id, begun=begun) for each in (then, now))
+        if begun:
+            still_open = [
+                table for table, role in _TRAININGS.items() if trained_id(row.round_id, role) not in models
+            ]
+            before, after = (_identity(each, row.round_id, still_open) for each in (then, now))
+        else:
+            before, after = (_of_problems(each) for each in (then, now))
         changed = _difference(before, after)
         if changed is not None:
             raise ConfigError(
@@ -47,9 +60,14 @@ def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
             )
 
 
-def is_done(catalog: Catalog, round_id: int) -> bool:
-    """Whether an earlier run finished this round."""
-    return bool(catalog.fetch(RoundRow, "round_id = ? AND status = 'done'", (round_id,)))
+def is_done(catalog: Catalog, config: CampaignConfig, round_id: int) -> bool:
+    """Whether an earlier run finished this round, with the trainings that the settings ask for now."""
+    rows = catalog.fetch(RoundRow, "round_id = ? AND status = 'done'", (round_id,))
+    if not rows or round_id == BASE_ROUND:
+        return bool(rows)
+    then = parse_config(rows[0].config, origin=f"the settings of round {round_id}")
+    before, after = (each.rounds[round_id - 1] for each in (then, config))
+    return (before.sft, before.ppm) == (after.sft, after.ppm)
 
 
 def mark_round(catalog: Catalog, config: CampaignConfig, round_id: int, status: str) -> None:
@@ -73,14 +91,19 @@ def mark_round(catalog: Catalog, config: CampaignConfig, round_id: int, status: 
     catalog.replace_round(RoundRow, round_id, [row])
 
 
-def _identity(config: dict[str, Any], round_id: int, *, begun: bool) -> dict[str, Any]:
-    """The settings that may not change any more."""
-    fixed = {name: config.get(name) for name in _PROBLEM_SETTINGS}
-    if begun:
-        for name in _MODEL_SETTINGS:
-            model = config.get(name)
-            fixed[name] = model and {each: model.get(each) for each in _WHICH_MODEL}
-        fixed["rounds"] = config["rounds"][:round_id]
+def _of_problems(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides the problems."""
+    return {name: config.get(name) for name in _PROBLEM_SETTINGS}
+
+
+def _identity(config: dict[str, Any], round_id: int, still_open: Collection[str]) -> dict[str, Any]:
+    """The settings that may not change any more once the round has begun."""
+    fixed = _of_problems(config)
+    for name in _MODEL_SETTINGS:
+        model = config.get(name)
+        fixed[name] = model and {each: model.get(each) for each in _WHICH_MODEL}
+    *earlier, this = config["rounds"][:round_id] or [{}]
+    fixed["rounds"] = [*earlier, {name: each for name, each in this.items() if name not in still_open}]
     return fixed
 
 

@@ -30,7 +30,7 @@ def ingest_problems(config: CampaignConfig) -> dict[str, int]:
         config
     ).open_catalog() as catalog:  # made only now: a wrong source leaves nothing behind
         refuse_other_settings(catalog, config)
-        if not is_done(catalog, BASE_ROUND):
+        if not is_done(catalog, config, BASE_ROUND):
             mark_round(catalog, config, BASE_ROUND, "done")
         added = catalog.add_problems(problems)
         catalog.replace_round(DropRow, None, _drop_rows(drops), stage="ingest")

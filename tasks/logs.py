@@ -47,8 +47,16 @@ class ShardLines:
     def _write(self, level: int, text: str, problem: str | None = None) -> None:
         fields: dict[str, Any] = self._fields if problem is None else {**self._fields, "problem": problem}
         where = self._start if problem is None else f"{self._start}, problem {problem}"
-        try:
-            logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = get_run_logger(None, **fields)
-        except MissingContextError:
-            logger = logging.LoggerAdapter(logging.getLogger("rstar.shards"), fields)
-        logger.log(level, "%s: %s", where, text)
+        _logger("rstar.shards", fields).log(level, "%s: %s", where, text)
+
+
+def warn(text: str) -> None:
+    """A warning in the log of the run, or in that of `rstar.tasks` where there is none."""
+    _logger("rstar.tasks", {}).warning("%s", text)
+
+
+def _logger(name: str, fields: dict[str, Any]) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    try:
+        return get_run_logger(None, **fields)
+    except MissingContextError:
+        return logging.LoggerAdapter(logging.getLogger(name), fields)

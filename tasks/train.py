@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from infra.catalog.round_rows import LineageRow, ModelRow, SftExampleRow, StepPairRow, TrainingCurveRow
 from infra.catalog.transactions import patiently
 from infra.models.embedded import say_on_stderr
-from infra.models.layout import digest_of_weights
+from infra.models.layout import digest_of_model
 from infra.models.registry import BASE, beside_data, find_model, push_row, trained_id
 from infra.models.resolve import resolve_model
 from infra.progress import progress
@@ -22,11 +22,13 @@ from infra.services import close_models
 from infra.training.datasets import write_pairs, write_sft
 from infra.training.job import PpmJob, SftJob
 from infra.training.launch import accelerate_launcher, file_digest, run_training
+from infra.training.lora import check_installed
 from infra.training.pair_metrics import COLLAPSED
 from infra.workspace import Workspace
 from rstar_core.budget import derive_seed
 from rstar_core.config import CampaignConfig
 from rstar_core.errors import ArtifactError, CatalogAwayError, TrainingError
+from tasks.logs import warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +36,18 @@ if TYPE_CHECKING:
     from infra.catalog.catalog import Catalog
     from infra.training.job import Progress, TrainingResult
     from rstar_core.training_config import PpmConfig
+
+
+def check_trainings(config: CampaignConfig, round_id: int) -> None:
+    """Find now what would stop the round's trainings, and not after its search.
+
+    Raises:
+        TrainingError: `accelerate` names nothing, or peft is missing.
+    """
+    accelerate_launcher(config.accelerate)
+    sft = config.rounds[round_id - 1].sft
+    if sft is not None and sft.lora is not None:
+        check_installed()
 
 
 @task(name="train-policy", task_run_name="train-policy-round-{round_id}", cache_policy=NO_CACHE)
@@ -48,7 +62,13 @@ def train_policy(config: CampaignConfig, round_id: int) -> str | None:
         snapshot = catalog.newest_snapshot()
     with workspace.open_catalog(at=snapshot) as catalog:
         rows = catalog.fetch(SftExampleRow, "round_id = ?", (round_id,), order_by="problem_id, rank")
-        if not rows or sft is None:
+        if sft is None:
+            return None
+        if not rows:
+            warn(
+                f"Round {round_id} found no right trajectory, so no policy is trained "
+                "and the round after it asks the same one again."
+            )
             return None
     base = resolve_model(config.policy.model)
     job = SftJob(
@@ -79,7 +99,11 @@ def train_ppm(config: CampaignConfig, round_id: int) -> str | None:
         rows = catalog.fetch(
             StepPairRow, "round_id = ?", (round_id,), order_by="group_id, prefix, positive, negative"
         )
-        if not rows or ppm is None or policy is None:
+        if ppm is None:
+            return None
+        if not rows or policy is None:
+            lacks = "pair of good and bad steps" if policy else "policy"
+            warn(f"Round {round_id} has no {lacks} to train a PPM with, so none is trained.")
             return None
         problems = {each.problem_id: each for each in catalog.problems()}
     job = PpmJob(
@@ -174,7 +198,7 @@ def _register(catalog: Catalog, origin: _Origin, job: SftJob | PpmJob, result: T
         role=role,
         base_model=base_model,
         location=str(result.model_dir),
-        digest=digest_of_weights(result.model_dir),
+        digest=digest_of_model(result.model_dir),
         metrics={**result.metrics, "tokens_per_second": result.tokens_per_second, "seconds": result.seconds},
         num_examples=origin.num_examples,
         created_at=datetime.now(UTC),

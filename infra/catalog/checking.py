@@ -13,7 +13,7 @@ from infra.catalog.quoting import identifier
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.statements import ask
 from infra.catalog.transactions import read
-from infra.models.layout import digest_of_weights
+from infra.models.layout import has_digest
 from infra.models.store import is_address, read_manifest
 from rstar_core.errors import ArtifactError, CatalogError, ModelError
 
@@ -79,8 +79,8 @@ def differences(catalog: CatalogReader, *, checksums: bool = False) -> Iterator[
         folder = Path(model.location)
         if not any(folder.glob("*.safetensors")):
             yield f"The model {model.model_id} at {folder} is not there."
-        elif digest_of_weights(folder) != model.digest:
-            yield f"The model {model.model_id} at {folder} has other weights than when it was registered."
+        elif not has_digest(folder, str(model.digest)):
+            yield f"The model {model.model_id} at {folder} is not what it was when it was registered."
     for what, query in _FACTS.items():
         yield from _fact_differences(catalog, what, query)
 
@@ -93,7 +93,7 @@ def _pushed_differences(model: ModelRow) -> Iterator[str]:
         yield f"The model {model.model_id} cannot be had: {error}"
         return
     if found != model.digest:
-        yield f"The model {model.model_id} at {model.location} has other weights than when it was registered."
+        yield f"The model {model.model_id} at {model.location} is not what it was when it was registered."
 
 
 def _file_differences(catalog: CatalogReader, *, checksums: bool) -> Iterator[str]:

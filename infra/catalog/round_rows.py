@@ -53,7 +53,9 @@ class ModelRow(Row):
     role: Annotated[str, "base, policy or ppm."]
     base_model: Annotated[str | None, "Model its training started from; null for the base model."]
     location: Annotated[str, "Folder, address or hub id it is loaded from."]
-    digest: Annotated[str | None, "SHA-256 of its weights, hex; null where they are served elsewhere."]
+    digest: Annotated[
+        str | None, "SHA-256 of its weights, configuration and tokenizer, hex; null if served elsewhere."
+    ]
     metrics: Annotated[dict[str, Any], "Final training and validation figures."]
     num_examples: Annotated[int | None, "Training examples; null for the base model."]
     created_at: Annotated[datetime, "When it was registered, UTC."]

@@ -18,6 +18,8 @@ CARD_NAME = "rstar_model.json"
 _SHOWN_CHARACTERS = 200
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
+_SERVED = {".json", ".model", ".txt", ".jinja"}
+_RECORDS = {CARD_NAME, "training.json", "rstar_manifest.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +114,35 @@ def digest_of_weights(directory: Path) -> str:
     return digest.hexdigest()
 
 
+def digest_of_model(directory: Path) -> str:
+    """SHA-256 over the weights and every other file that decides what the model says.
+
+    These are its configuration, its tokenizer and its templates; cards and records of training are not.
+    """
+    files = (
+        path for path in sorted(directory.iterdir()) if path.suffix in _SERVED and path.name not in _RECORDS
+    )
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
+    lines.append(f"{digest_of_weights(directory)}  weights")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def has_digest(directory: Path, digest: str) -> bool:
+    """Whether this is the model of that digest; older catalogs have that of the weights alone."""
+    return digest in {digest_of_model(directory), digest_of_weights(directory)}
+
+
 def check_digest(directory: Path, digest: str) -> None:
-    """Make sure that the weights are those that were trained.
+    """Make sure that the model is the one that was trained.
 
     Raises:
-        ModelError: They are others.
+        ModelError: It is another.
     """
-    found = digest_of_weights(directory)
-    if found != digest:
+    if not has_digest(directory, digest):
         raise ModelError(
-            f"The weights in {directory} are not those that the catalog knows (SHA-256 {found[:12]}, not "
-            f"{digest[:12]}); put the right ones back or train the model again."
+            f"The model in {directory} is not the one that the catalog knows: its weights, configuration or "
+            f"tokenizer differ (SHA-256 {digest_of_model(directory)[:12]}, not {digest[:12]}); put the right "
+            "files back, or train it again after `rstar models forget`."
         )
 
 

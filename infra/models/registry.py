@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from infra.catalog.catalog import Catalog
 from infra.catalog.round_rows import ModelRow
-from infra.models.layout import check_digest, digest_of_weights
+from infra.models.layout import check_digest, digest_of_model
 from infra.models.resolve import default_cache_dir, resolve_model
 from infra.models.store import adopt, is_address, push
 from infra.services import PolicySpec, ScorerSpec
@@ -118,7 +118,7 @@ def push_row(directory: Path, destination: str, row: ModelRow, say: Callable[[st
     """Copy a model with what the catalog says of it; its address."""
     facts = {name: value for name, value in asdict(row).items() if name != "location"}
     plain = json.loads(json.dumps(facts, default=str))
-    digest = row.digest or digest_of_weights(directory)
+    digest = row.digest or digest_of_model(directory)
     address = push(directory, destination, row.model_id, digest, plain, say)
     if is_address(address):
         adopt(directory, address, default_cache_dir())

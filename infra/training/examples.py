@@ -117,7 +117,16 @@ def is_held_out(problem_id: str, fraction: float) -> bool:
 
 
 def split_by_problem(rows: Sequence[OfProblem], fraction: float) -> tuple[list[OfProblem], list[OfProblem]]:
-    """Training and evaluation rows; no problem is in both, and a set too small to split is all training."""
+    """Training and evaluation rows; no problem is in both, and a set too small to split is all training.
+
+    Raises:
+        TrainingError: Something is to be held out, and all rows are of one problem.
+    """
+    if fraction and len({row.problem_id for row in rows}) == 1:
+        raise TrainingError(
+            f"All {len(rows)} rows are of one problem, so none can be held out to tell what training them "
+            "brings; search more problems, or set eval_fraction = 0."
+        )
     train = [row for row in rows if not is_held_out(row.problem_id, fraction)]
     held_out = [row for row in rows if is_held_out(row.problem_id, fraction)]
     return (train, held_out) if train else (list(rows), [])

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,6 +31,7 @@ PARENT_VARIABLE = "RSTAR_TRAINER_PARENT"
 _SOURCE_ROOT = Path(__file__).parents[2]
 _ACCELERATE = _SOURCE_ROOT / "infra" / "deploy" / "accelerate"
 _EXCEPTION_LINE = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:: (?P<message>.*))?$")
+_OUR_ERROR = re.compile(r"^rstar_core\.errors\.\w+: ")
 _RANK = re.compile(r"^\[rank\d+\]:\s*")
 _LAUNCHERS_OWN = (
     "subprocess.CalledProcessError",
@@ -95,10 +96,11 @@ def run_training(
         return finished
     partial = job.output.with_name(f"{job.output.name}.partial")
     job_file = partial / "job.json"
-    if _begun(job_file) != job:  # else the checkpoints there are of this training
+    begun = _begun(job_file)
+    if begun is None or _facts(begun) != _facts(job):  # else the checkpoints there are of this training
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        job_file.write_text(job.model_dump_json(indent=1))
+    job_file.write_text(job.model_dump_json(indent=1))
     log = job.output.with_name(f"{job.output.name}.log")
     command = [*(launcher or (sys.executable,)), "-m", f"infra.training.{job.kind}", str(job_file)]
     returncode = _run(command, log, _environment(own_child=launcher is None), on_progress)
@@ -111,6 +113,14 @@ def run_training(
     if finished is None:
         raise TrainingError(f"The {job.kind} trainer ended without a record in {job.output}; see {log}.")
     return finished
+
+
+def _facts(job: SftJob | PpmJob) -> dict[str, Any]:
+    """What decides which model comes out: neither how it fits into the memory nor what it is used for."""
+    free = {"micro_batch_size", "min_pair_accuracy"}
+    if getattr(job.config, "patience", None) is None:  # else the loss is measured at each checkpoint
+        free.add("checkpoint_steps")
+    return job.model_dump(exclude={"config": free})
 
 
 def _begun(job_file: Path) -> SftJob | PpmJob | None:
@@ -132,7 +142,8 @@ def _finished(job: SftJob | PpmJob) -> TrainingResult | None:
         raise TrainingError(
             f"{job.output} exists but holds no readable {RECORD_FILE}; remove it or choose another output."
         ) from error
-    if (record.job.kind, record.job.seed, record.job.config) != (job.kind, job.seed, job.config):
+    then, now = _facts(record.job), _facts(job)
+    if any(then[name] != now[name] for name in ("kind", "seed", "config")):
         raise TrainingError(
             f"{job.output} holds a model of other settings; remove it or choose another output."
         )
@@ -197,5 +208,5 @@ def _reason(returncode: int, log: Path) -> str:
         return _OUT_OF_MEMORY
     if raised:
         # Our own errors are sentences already; for the others the type is half of the message.
-        return raised[-1].removeprefix("rstar_core.errors.TrainingError: ").rstrip(".")
+        return _OUR_ERROR.sub("", raised[-1]).rstrip(".")
     return lines[-1].rstrip(".") if lines else f"it ended with exit code {returncode} and said nothing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rstar_core.errors import TrainingError
@@ -24,12 +25,9 @@ def adapters(config: LoraConfig) -> Any:  # noqa: ANN401 - peft is untyped, and 
             "[rounds.sft.lora] trains with whole copies of the weights; leave the settings fsdp and zero3 of "
             "`accelerate` out."
         )
-    try:
-        import peft  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise TrainingError(
-            "[rounds.sft.lora] needs peft; install it with `pip install 'rstar[lora]'`."
-        ) from error
+    check_installed()
+    import peft  # noqa: PLC0415 - an extra
+
     return peft.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -37,6 +35,12 @@ def adapters(config: LoraConfig) -> Any:  # noqa: ANN401 - peft is untyped, and 
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+
+
+def check_installed() -> None:
+    """Raise TrainingError if peft is missing."""
+    if find_spec("peft") is None:
+        raise TrainingError("[rounds.sft.lora] needs peft; install it with `pip install 'rstar[lora]'`.")
 
 
 def merge(trainer: Any) -> None:  # noqa: ANN401 - trl is untyped

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 Scores = tuple[float, float]
 """Scores of the better and the worse side of a pair, in [-1, 1]."""
 
-COLLAPSED = 1e-6
-"""A spread of scores below this is that of a constant."""
+COLLAPSED = 1e-3
+"""A spread of scores below this is that of a constant: a server's bf16 arithmetic blurs it away."""
 _NUM_BINS = 4
 
 

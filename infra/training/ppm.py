@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 
 from infra.ppm import step_scores
 from infra.tokens import choose_pad_id
+from infra.training.base_model import base_tokenizer
 from infra.training.examples import PairExample, encode_pair, read_rows, split_by_problem
 from infra.training.job import PairRow, PpmJob
 from infra.training.pair_metrics import pair_metrics, spread
@@ -149,7 +150,7 @@ def _dataset(examples: list[PairExample]) -> Dataset:
 def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
     """Train as the job says; the model and its record go into `folder`, the progress into `stream`."""
     began = time.monotonic()
-    tokenizer = AutoTokenizer.from_pretrained(job.base_model)
+    tokenizer = base_tokenizer(job.base_model)
     pad_id = choose_pad_id(tokenizer)
     tokenizer.pad_token_id = pad_id
     tokenizer.model_max_length = job.config.max_length  # saved, so that scoring cuts where training did

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback
+from transformers import AutoModelForCausalLM, EarlyStoppingCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
 from infra.tokens import choose_pad_id
+from infra.training.base_model import base_tokenizer
 from infra.training.examples import IGNORED, SftExample, encode_sft, read_rows, split_by_problem
 from infra.training.job import SftJob, SftRow
 from infra.training.lora import adapters, merge
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 def train(job: SftJob, folder: Path, stream: TextIO) -> None:
     """Train as the job says; the model and its record go into `folder`, the progress into `stream`."""
     began = time.monotonic()
-    tokenizer = AutoTokenizer.from_pretrained(job.base_model)
+    tokenizer = base_tokenizer(job.base_model)
     tokenizer.pad_token_id = choose_pad_id(tokenizer)
     examples, held_out, metrics = _load_examples(job, tokenizer)
     lengths = [len(example.input_ids) for example in examples]

@@ -1,10 +1,12 @@
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settings
 from infra.catalog.catalog import Catalog
+from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import RoundRow, ShardRow
 from infra.configuration import apply_overrides
 from rstar_core.config import BuiltinSource, CampaignConfig, RoundConfig
@@ -23,6 +25,24 @@ def catalog(tmp_path_factory, empty_catalog):
         mark_round(catalog, CONFIG, 1, "running")
         catalog.commit_shard(catalog.start_shard(SHARD))
         yield catalog
+
+
+def model_row(model_id, role):
+    return ModelRow(
+        model_id=model_id,
+        round_id=1,
+        role=role,
+        base_model="base",
+        location="models/x",
+        digest=None,
+        metrics={},
+        num_examples=3,
+        created_at=datetime.now(UTC),
+        dataset_version=None,
+        dataset_digest=None,
+        seed=1,
+        code_version=None,
+    )
 
 
 def test_the_same_settings_go_on(catalog):
@@ -77,10 +97,40 @@ def test_settings_that_were_written_down_before_there_were_lists_of_addresses_ar
     assert CampaignConfig.model_validate_json(json.dumps(old)).policy.base_url == ("http://a/v1",)
 
 
-def test_a_round_is_done_when_it_was_marked_so(catalog):
-    assert not is_done(catalog, 1)
+def with_sft(learning_rate):
+    return apply_overrides(CONFIG, {"rounds.0.sft.learning_rate": learning_rate})
+
+
+def test_how_a_round_trains_may_change_until_its_model_is_there(tmp_path, empty_catalog):
+    """A training that failed needs other settings, and its search is not to be lost over them."""
+    before, after = with_sft(1e-3), with_sft(1e-5)
+    with Catalog.open(empty_catalog(tmp_path)) as catalog:
+        mark_round(catalog, before, 1, "running")
+        catalog.commit_shard(catalog.start_shard(SHARD))
+        refuse_other_settings(catalog, after)
+        catalog.replace_round(ModelRow, 1, [model_row("round-1/policy", "policy")], role="policy")
+        with pytest.raises(ConfigError, match=r"rounds\.0\.sft\.learning_rate"):
+            refuse_other_settings(catalog, after)
+        refuse_other_settings(catalog, apply_overrides(before, {"rounds.0.ppm.learning_rate": 1e-5}))
+
+
+def test_how_a_round_trains_is_fixed_once_a_later_one_has_begun(tmp_path, empty_catalog):
+    """That one was searched without what would be trained now."""
+    before = CONFIG.model_copy(update={"rounds": (*CONFIG.rounds, RoundConfig(prompt="bootstrap"))})
+    with Catalog.open(empty_catalog(tmp_path)) as catalog:
+        for number in (1, 2):
+            mark_round(catalog, before, number, "running")
+            catalog.commit_shard(catalog.start_shard(replace(SHARD, round_id=number)))
+        with pytest.raises(ConfigError, match=r"rounds\.0\.ppm"):
+            refuse_other_settings(catalog, apply_overrides(before, {"rounds.0.ppm.learning_rate": 1e-5}))
+        refuse_other_settings(catalog, apply_overrides(before, {"rounds.1.ppm.learning_rate": 1e-5}))
+
+
+def test_a_round_is_done_when_it_was_marked_so_with_the_same_trainings(catalog):
+    assert not is_done(catalog, CONFIG, 1)
     mark_round(catalog, CONFIG, 1, "done")
-    assert is_done(catalog, 1)
+    assert is_done(catalog, CONFIG, 1)
+    assert not is_done(catalog, with_sft(1e-3), 1)
 
 
 def test_settings_that_an_older_version_did_not_know_count_as_their_defaults(tmp_path, empty_catalog):

@@ -11,9 +11,12 @@ from infra.catalog.catalog import Catalog
 from infra.catalog.checking import differences
 from infra.catalog.round_rows import ModelRow
 from infra.models import store
-from infra.models.layout import digest_of_weights
+from infra.models.layout import check_digest, digest_of_model, digest_of_weights
 from infra.models.registry import campaign_model, locate, publish, push_model
 from infra.models.resolve import resolve_model
+from infra.services import PolicySpec, open_services
+from rstar_core.config import SandboxConfig
+from rstar_core.engine_config import PolicyConfig
 from rstar_core.errors import ArtifactError, ModelError
 
 MODEL_ID = "round-1/policy"
@@ -33,7 +36,7 @@ def campaign(tiny_model, tmp_path):
         role="policy",
         base_model="base",
         location=str(directory),
-        digest=digest_of_weights(directory),
+        digest=digest_of_model(directory),
         metrics={"final_loss": 0.5},
         num_examples=3,
         created_at=datetime.now(UTC),
@@ -60,7 +63,7 @@ def test_a_pushed_model_is_pulled_as_it_was(campaign, tmp_path, monkeypatch):
     pulled = resolve_model(as_remote(address))
     assert pulled.is_relative_to(tmp_path / "cache")
     original = campaign_model(campaign, MODEL_ID)
-    assert digest_of_weights(pulled) == original.digest
+    assert digest_of_model(pulled) == original.digest
     assert {each.name for each in pulled.iterdir()} == {
         each.name for each in locate(campaign, MODEL_ID)[0].iterdir()
     }
@@ -114,12 +117,34 @@ def test_a_file_that_was_changed_after_the_push_is_refused(campaign, tmp_path):
     store.pull(as_remote(address), tmp_path / "cache", quiet)
 
 
-def test_other_weights_than_the_catalog_knows_are_neither_pushed_nor_served(campaign, tmp_path):
-    directory = locate(campaign, MODEL_ID)[0]
-    (directory / "model.safetensors").write_bytes(b"something else")
-    with pytest.raises(ModelError, match="are not those that the catalog knows"):
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_another_model_than_the_catalog_knows_is_neither_pushed_nor_served_nor_asked(
+    campaign, tmp_path, cli, name
+):
+    row = campaign_model(campaign, MODEL_ID)
+    with (locate(campaign, MODEL_ID)[0] / name).open("a") as file:
+        file.write(" ")
+    says = "is not the one that the catalog knows"
+    with pytest.raises(ModelError, match=says):
         push_model(campaign, MODEL_ID, str(tmp_path / "store"), quiet)
     assert not (tmp_path / "store").exists()
+    assert says in cli.complaint("serve", "policy", MODEL_ID, "-c", campaign)
+    assert "is not what it was" in cli("catalog", "check", "-c", campaign).stdout
+    spec = PolicySpec(MODEL_ID, row.location, "finetuned", PolicyConfig(), row.digest)
+    with pytest.raises(ModelError, match=says):
+        open_services(spec, SandboxConfig())
+
+
+def test_a_card_beside_a_model_does_not_make_it_another(campaign):
+    directory, row = locate(campaign, MODEL_ID)
+    (directory / "README.md").write_text("What we know of this model.")
+    (directory / "training.json").write_text("{}")
+    assert digest_of_model(directory) == row.digest
+
+
+def test_a_digest_of_the_weights_alone_is_that_of_an_older_catalog(campaign):
+    directory, _ = locate(campaign, MODEL_ID)
+    check_digest(directory, digest_of_weights(directory))
 
 
 def test_a_manifest_cannot_name_files_elsewhere(campaign, tmp_path):
@@ -158,7 +183,7 @@ def test_a_model_that_was_pushed_from_here_is_not_fetched(campaign, tmp_path, mo
     directory, row = locate(campaign, MODEL_ID)
     store.adopt(directory, as_remote(address), tmp_path / "cache")
     shutil.rmtree(tmp_path / "store")
-    assert digest_of_weights(resolve_model(as_remote(address))) == row.digest
+    assert digest_of_model(resolve_model(as_remote(address))) == row.digest
 
 
 def test_a_published_model_outlives_the_folder_that_it_was_trained_in(campaign, tmp_path, monkeypatch):
@@ -169,7 +194,7 @@ def test_a_published_model_outlives_the_folder_that_it_was_trained_in(campaign, 
     with Catalog.open(campaign, read_only=True) as catalog:
         assert not list(differences(catalog))
     directory, row = locate(campaign, MODEL_ID)
-    assert digest_of_weights(directory) == row.digest
+    assert digest_of_model(directory) == row.digest
     shutil.rmtree(tmp_path / "store")
     with Catalog.open(campaign, read_only=True) as catalog:
         (found,) = differences(catalog)

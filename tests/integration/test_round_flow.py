@@ -18,7 +18,7 @@ from infra.catalog.round_rows import (
 )
 from infra.catalog.rows import DropRow, NodeRow, ProblemRow, RoundRow, ShardRow, TrajectoryRow, TreeRow
 from infra.configuration import load_config
-from infra.models.layout import digest_of_weights, missing_parts
+from infra.models.layout import digest_of_model, missing_parts
 from infra.models.resolve import default_cache_dir
 from infra.report import summarise
 from infra.tree_history import tree_history
@@ -102,7 +102,7 @@ def test_every_model_is_registered_and_loads(catalog):
         assert AutoModelForCausalLM.from_pretrained(policy.location).num_parameters() > 0
         assert AutoModelForSequenceClassification.from_pretrained(ppm.location).config.num_labels == 1
     for model_id in trained:
-        assert models[model_id].digest == digest_of_weights(Path(models[model_id].location))
+        assert models[model_id].digest == digest_of_model(Path(models[model_id].location))
         assert models[model_id].num_examples > 0
     curves = Counter((row.round_id, row.role) for row in catalog.fetch(TrainingCurveRow))
     assert set(curves) == {(number, role) for number in (1, 2) for role in ("policy", "ppm")}

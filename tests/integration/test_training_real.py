@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -114,7 +115,10 @@ def ppm_job(policy_dir, folder, **changes):
 def test_a_training_that_was_cut_off_goes_on_from_its_newest_whole_checkpoint(
     policy_dir, tmp_path, make, epochs
 ):
-    """The same losses as in a training that nobody disturbed, over the ends of epochs too."""
+    """The same losses as in a training that nobody disturbed, over the ends of epochs too.
+
+    It goes on with smaller forward passes, as after it ran out of memory.
+    """
 
     class CutOffError(Exception):
         pass
@@ -133,10 +137,12 @@ def test_a_training_that_was_cut_off_goes_on_from_its_newest_whole_checkpoint(
     torn.mkdir(parents=True, exist_ok=True)
     (torn / "trainer_state.json").write_text('{"log_history": [')
     told = []
-    result = run_training(job, on_progress=told.append)
+    smaller = make(policy_dir, tmp_path / "cut", num_epochs=epochs, micro_batch_size=2, checkpoint_steps=4)
+    result = run_training(smaller, on_progress=told.append)
     assert told[0].step == 6  # in the middle of an epoch
     assert [point.step for point in result.curve] == list(range(1, 13))
-    assert [point.loss for point in result.curve] == pytest.approx([point.loss for point in whole.curve])
+    losses = [[point.loss for point in each.curve] for each in (result, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # sums in another order
     assert result.metrics["num_tokens"] == whole.metrics["num_tokens"]
     assert result.tokens_per_second < 10 * whole.tokens_per_second
     assert not (result.model_dir / "trainer").exists()
@@ -237,6 +243,31 @@ def test_a_training_set_of_which_nothing_fits_is_a_sentence(policy_dir, tmp_path
 
     with pytest.raises(TrainingError, match="All 16 examples are longer than max_length = 64 tokens"):
         train(sft_job(policy_dir, tmp_path, max_length=64), tmp_path, io.StringIO())
+
+
+@pytest.mark.parametrize("make", [sft_job, ppm_job])
+def test_a_loss_that_is_no_number_ends_the_training_and_nothing_is_left_under_its_name(
+    policy_dir, tmp_path, make
+):
+    job = make(policy_dir, tmp_path)
+    job = job.model_copy(update={"config": job.config.model_copy(update={"learning_rate": 1e30})})
+    with pytest.raises(
+        TrainingError, match=r"failed: The loss became nan at step \d; lower the learning rate"
+    ):
+        run_training(job)
+    assert not job.output.exists()
+
+
+def test_a_tokenizer_that_cannot_spell_the_tags_trains_nothing(policy_dir, tmp_path):
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    base = shutil.copytree(policy_dir, tmp_path / "base")
+    letters = Tokenizer(models.BPE(vocab={"?": 0, "a": 1}, merges=[], unk_token="?"))
+    PreTrainedTokenizerFast(tokenizer_object=letters, unk_token="?").save_pretrained(base)
+    with pytest.raises(TrainingError, match=r"failed: The tokenizer in .* cannot spell <code>"):
+        run_training(sft_job(base, tmp_path))
+    assert not (tmp_path / "policy-r1").exists()
 
 
 def test_a_trainer_does_not_outlive_the_process_that_started_it(policy_dir, tmp_path):

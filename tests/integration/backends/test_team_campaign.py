@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.artifacts import ArtifactStore
-from infra.models.layout import digest_of_weights
+from infra.models.layout import digest_of_model
 from infra.models.store import MANIFEST
 
 
@@ -46,7 +46,7 @@ def test_a_campaign_runs_resumes_and_is_asked_there(config, tmp_path, served_cli
         row = json.loads(served_cli.answer("models", "show", model_id, "-c", address, "--json"))
         assert row["location"].startswith(f"s3://{s3.BUCKET}/campaigns/small.models/{model_id}@")
         pulled = Path(served_cli.answer("models", "pull", model_id, "-c", address).strip())
-        assert digest_of_weights(pulled) == row["digest"]
+        assert digest_of_model(pulled) == row["digest"]
         assert served_cli.answer("models", "pull", row["location"]).strip() == str(pulled)
     ArtifactStore(row["location"]).remove(MANIFEST)
     monkeypatch.setenv("RSTAR_MODEL_DIR", str(tmp_path / "a-third-machine"))

@@ -85,8 +85,15 @@ def test_no_problem_is_on_both_sides_of_the_split_and_the_side_is_the_same_in_ev
 
 
 def test_a_set_too_small_to_split_is_all_training():
-    rows = [pair()]
+    rows = [pair(problem_id="p1"), pair(problem_id="p2")]
     assert split_by_problem(rows, 1.0) == (rows, [])
+    assert split_by_problem(rows, 0.0) == (rows, [])
+
+
+def test_a_set_of_one_problem_cannot_be_split():
+    rows = [pair(), pair()]
+    with pytest.raises(TrainingError, match="All 2 rows are of one problem"):
+        split_by_problem(rows, 0.1)
     assert split_by_problem(rows, 0.0) == (rows, [])
 
 
