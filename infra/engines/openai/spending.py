@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from infra.engines.base import EngineStats
-from rstar_core.errors import EngineError
+from rstar_core.errors import EngineStoppedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class Spending:
         """Refuse to go on once the cap is reached.
 
         Raises:
-            EngineError: It is; what is done so far stays, and a higher cap goes on from there.
+            EngineStoppedError: It is; what is done so far stays, and a higher cap goes on from there.
         """
         cost = self._stats.cost
         if self._cap is not None and cost >= self._cap:
-            raise EngineError(
+            raise EngineStoppedError(
                 f"the policy server has cost {cost:.2f} in this run, and spending_cap is {self._cap:.2f}; "
                 f"raise it and run the same command again to go on from here"
             )
@@ -84,10 +84,10 @@ class Spending:
         """Count what a reply took.
 
         Raises:
-            EngineError: There is a cap, and the reply does not say what it took.
+            EngineStoppedError: There is a cap, and the reply does not say what it took.
         """
         if self._cap is not None and not usage.is_told:
-            raise EngineError(
+            raise EngineStoppedError(
                 f"the server at {url} does not say how many tokens a reply took, so no spending_cap can be "
                 f"kept; remove the setting or ask a server that counts"
             )
