@@ -53,12 +53,13 @@ class OpenAIPolicy:
 
         Raises:
             EngineUnavailableError: No server answered for too long.
-            EngineError: A server refused the request, has another model or answered nonsense, or the
-                spending cap is reached.
+            EngineStoppedError: The spending cap has no room for the request.
+            EngineError: A server refused the request, has another model or answered nonsense.
         """
+        prompt = self._encode(render(request.question, request.steps, self._style))
         body = {
             "model": self._model,
-            "prompt": self._encode(render(request.question, request.steps, self._style)),
+            "prompt": prompt,
             "n": request.num_candidates,
             "seed": request.seed,
             "temperature": request.temperature,
@@ -68,7 +69,8 @@ class OpenAIPolicy:
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,  # where the tags are special tokens they still belong to the text
         }
-        address, reply = await self._replicas.ask("/completions", body, home=request.question)
+        most = self._spending.price(_most_tokens(prompt), request.num_candidates * request.max_tokens)
+        address, reply = await self._replicas.ask("/completions", body, request.question, most)
         if isinstance(reply, Failure):
             if reply.is_too_long:
                 return (Completion("", 0, finished=False),) * request.num_candidates
@@ -90,13 +92,13 @@ class OpenAIPolicy:
             choices = sorted(answer.content["choices"], key=lambda choice: choice["index"])
             texts = [_with_tag(choice) for choice in choices]
             finished = [choice.get("finish_reason") == "stop" for choice in choices]
-            usage = _usage(answer.content.get("usage") or {})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             shown = self._secrets.hide(str(answer.content))[:200]
             raise EngineError(
                 f"the server at {address.url} answered {shown!r}, which is no list of completions"
             ) from error
-        self._spending.add(usage, address.url)
+        usage = Usage.of(answer.content)
+        self._spending.check_told(usage, address.url)
         share, rest = divmod(usage.generated_tokens, max(1, len(texts)))  # counted for all choices together
         return tuple(
             Completion(text, share + (index < rest), ended)
@@ -104,14 +106,11 @@ class OpenAIPolicy:
         )
 
 
-def _usage(told: dict[str, Any]) -> Usage:
-    details = told.get("prompt_tokens_details") or {}
-    return Usage(
-        prompt_tokens=int(told.get("prompt_tokens") or 0),
-        cached_tokens=int(details.get("cached_tokens") or 0),
-        generated_tokens=int(told.get("completion_tokens") or 0),
-        is_told="completion_tokens" in told,
-    )
+def _most_tokens(prompt: str | list[int]) -> int:
+    """A bound: a token is a byte at least, and a tokenizer puts at most two marks in front of a text."""
+    if isinstance(prompt, str):
+        return len(prompt.encode("utf-8", "surrogatepass")) + 2
+    return len(prompt)
 
 
 def _with_tag(choice: dict[str, Any]) -> str:

@@ -26,6 +26,9 @@ _GONE = {502, 504}  # a gateway speaks for a server that is not there
 _TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum model length", re.IGNORECASE)
 """How vLLM, SGLang, llama.cpp and OpenAI say it; each with a status of its own."""
 _OURS = {httpx.UnsupportedProtocol, httpx.LocalProtocolError}  # what we would send is wrong: no server saw it
+_UNSEEN = {*_OURS, httpx.ProxyError}
+_GIVEN_UP = {408, 504, 524}
+"""Who answers waited in vain for the one who works on; other errors say that nothing was generated."""
 
 
 class Kind(Enum):
@@ -64,6 +67,7 @@ class Failure:
         status: The HTTP status, or None.
         retry_after: Seconds for which the server asks not to be asked, or None.
         is_too_long: Whether the prompt is longer than the model's context.
+        may_cost: Whether the server may have worked on the request, and bill it.
     """
 
     kind: Kind
@@ -71,6 +75,7 @@ class Failure:
     status: int | None = None
     retry_after: float | None = None
     is_too_long: bool = False
+    may_cost: bool = False
 
     @property
     def is_ours(self) -> bool:
@@ -107,11 +112,12 @@ class Transport:
         except httpx.ConnectTimeout as error:
             return self._failure(Kind.GONE, error)
         except (TimeoutError, httpx.TimeoutException):
-            return Failure(Kind.BUSY, f"no answer within {self._seconds:g} s")
+            return Failure(Kind.BUSY, f"no answer within {self._seconds:g} s", may_cost=True)
         except httpx.ConnectError as error:
             return self._failure(Kind.GONE, error)
         except httpx.HTTPError as error:
-            return self._failure(Kind.REFUSED if type(error) in _OURS else Kind.BROKEN, error)
+            kind = Kind.REFUSED if type(error) in _OURS else Kind.BROKEN
+            return self._failure(kind, error, may_cost=type(error) not in _UNSEEN)
         return self._judge(response)
 
     def _judge(self, response: httpx.Response) -> Answer | Failure:
@@ -121,7 +127,7 @@ class Transport:
                 return Answer(response.json(), response.headers)
             except ValueError:  # cut off on its way, or the page of a proxy
                 text = self._short(response.text)
-                return Failure(Kind.BROKEN, f"an answer that is no JSON: {text!r}", status)
+                return Failure(Kind.BROKEN, f"an answer that is no JSON: {text!r}", status, may_cost=True)
         is_too_long = bool(_TOO_LONG.search(response.text))
         words = self._short(_message(response.text))
         return Failure(
@@ -130,10 +136,11 @@ class Transport:
             status,
             _retry_after(response.headers.get("Retry-After")),
             is_too_long,
+            may_cost=status in _GIVEN_UP,
         )
 
-    def _failure(self, kind: Kind, error: httpx.HTTPError) -> Failure:
-        return Failure(kind, self._short(f"{type(error).__name__} {error}".strip()))
+    def _failure(self, kind: Kind, error: httpx.HTTPError, *, may_cost: bool = False) -> Failure:
+        return Failure(kind, self._short(f"{type(error).__name__} {error}".strip()), may_cost=may_cost)
 
     def _short(self, text: str) -> str:
         """In one line, without secrets and not too long."""
