@@ -79,10 +79,13 @@ def search_stage(
     workspace = Workspace.of(config)
     with workspace.open_catalog() as catalog:
         policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
+        spent = catalog.cost()
         rows = [
             row for row in catalog.fetch(ShardRow, "round_id = ?", (round_id,)) if row.shard_id in shard_ids
         ]
-    services = open_services(policy, config.sandbox, ppm)  # before the clock starts: loading is not searching
+    services = open_services(
+        policy, config.sandbox, ppm, spent
+    )  # before the clock starts: loading is no search
     trees = sum(num_trees(row, settings) for row in rows)
 
     def follow(shard: ShardRow | None) -> tuple[CampaignConfig, int, str] | None:

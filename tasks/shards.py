@@ -104,7 +104,10 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
                 nullcontext() if mirror is None else mirror.following(log.path),
             ):
                 grown = grow_shard(
-                    jobs, open_services(policy, config.sandbox, ppm), log, _pulse(config, shard)
+                    jobs,
+                    open_services(policy, config.sandbox, ppm, catalog.cost()),
+                    log,
+                    _pulse(config, shard),
                 )
             follow_up = commit_search(
                 catalog, _timed(shard, started), grown, settings, scored=ppm is not None
@@ -152,7 +155,8 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
 
 def _evaluating_services(catalog: Catalog, config: CampaignConfig, round_id: int, label: str) -> Services:
     ppm = latest_ppm(catalog, config, round_id) if label == SYSTEM2 else None
-    return open_services(_evaluated_policy(catalog, config, round_id), config.sandbox, ppm)
+    policy = _evaluated_policy(catalog, config, round_id)
+    return open_services(policy, config.sandbox, ppm, catalog.cost())
 
 
 def _plan(

@@ -41,17 +41,20 @@ class VllmPolicy:
         name: Under which name it is served.
         style: How a question and its steps become a prompt.
         config: Where, and how.
+        spent: What the campaign has cost before.
 
     Raises:
         ConfigError: vLLM is not installed here, or an address cannot be used.
     """
 
-    def __init__(self, model_dir: Path, name: str, style: PromptStyle, config: PolicyConfig) -> None:
+    def __init__(
+        self, model_dir: Path, name: str, style: PromptStyle, config: PolicyConfig, *, spent: float = 0.0
+    ) -> None:
         encode = partial(encode_pieces, _tokenizer(model_dir))  # first: what may fail leaves no server behind
         self._server = None if config.base_url else ModelServer(model_dir, name, "generate", config)
         changes = {"model": name, "base_url": _addresses(self._server, config)}
         asked = config.model_copy(update=changes)
-        self._policy = OpenAIPolicy(style, asked, encode)
+        self._policy = OpenAIPolicy(style, asked, encode, spent=spent)
         addresses, _ = read_addresses(asked, "policy")
         servers = [_without_version(each) for each in addresses]
         self._queues = QueueTimes(servers, ours=self._server is not None)

@@ -32,18 +32,22 @@ class OpenAIPolicy:
         style: How a question and its steps become a prompt.
         config: Where the servers are, and what they serve.
         encode: From the pieces of a prompt to what is sent: their text, or token ids.
+        spent: What the campaign has cost before, in the currency of the prices.
 
     Raises:
         ConfigError: The configuration names no address, or one that cannot be used.
     """
 
-    def __init__(self, style: PromptStyle, config: PolicyConfig, encode: Encode = "".join) -> None:
+    def __init__(
+        self, style: PromptStyle, config: PolicyConfig, encode: Encode = "".join, *, spent: float = 0.0
+    ) -> None:
         addresses, self._secrets = read_addresses(config)
         self._style, self._model, self._encode = style, config.model, encode
         self._spending = Spending(
             input_price=config.price_per_million_input / 1e6,
             output_price=config.price_per_million_output / 1e6,
             cap=config.spending_cap,
+            spent=spent,
         )
         transport = Transport(self._secrets, config.timeout_seconds)
         self._replicas = Replicas(addresses, transport, self._spending, config, config.model)

@@ -63,12 +63,18 @@ class Spending:
         input_price: Price of a prompt token.
         output_price: Price of a generated token.
         cap: Most that may be spent; None sets no limit.
+        spent: What counts towards the cap from before.
     """
 
     def __init__(
-        self, *, input_price: float = 0.0, output_price: float = 0.0, cap: float | None = None
+        self,
+        *,
+        input_price: float = 0.0,
+        output_price: float = 0.0,
+        cap: float | None = None,
+        spent: float = 0.0,
     ) -> None:
-        self._input, self._output, self._cap = input_price, output_price, cap
+        self._input, self._output, self._cap, self._spent = input_price, output_price, cap, spent
         self._lock = threading.Lock()
         self._stats = EngineStats()
         self._reserved, self._num_reserved = 0.0, 0
@@ -94,7 +100,7 @@ class Spending:
         """
         with self._lock:
             if self._stopped is None:
-                spent = self._stats.cost
+                spent = self._spent + self._stats.cost
                 if self._cap is None or spent + self._reserved + amount <= self._cap:
                     self._reserved += amount
                     self._num_reserved += 1
@@ -102,8 +108,8 @@ class Spending:
                 if self._num_reserved:
                     return False
                 self._stopped = (
-                    f"the policy servers have cost {_money(spent)}, another request may cost "
-                    f"{_money(amount)}, and spending_cap is {_money(self._cap)}; raise it and run the same "
+                    f"the campaign has cost {_money(spent)}, another request may cost {_money(amount)}, "
+                    f"and spending_cap is {_money(self._cap)}; raise it and run the same "
                     f"command again to go on from here"
                 )
             raise EngineStoppedError(self._stopped)

@@ -8,6 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from infra.engines.openai.spending import NOTHING, UNKNOWN, Spending, Usage
+from infra.services import PolicySpec, close_models, close_services, counts, open_services
+from rstar_core.config import SandboxConfig
 from rstar_core.engine_config import PolicyConfig
 from rstar_core.errors import EngineStoppedError, EngineUnavailableError
 from tests.unit.infra.completions_server import ASK, Server, good, policy_of, run
@@ -75,6 +77,26 @@ def test_what_short_replies_leave_is_spent_by_others(server):
     assert sum(isinstance(each, tuple) for each in answers) == len(server.requests) == 17
 
 
+def test_an_engine_that_is_opened_again_counts_on_from_what_the_campaign_has_cost(server):
+    server.replies = replies(MOST)
+    config = PolicyConfig(
+        engine="openai", model="tiny", base_url=server.url, **PER_TOKEN, spending_cap=3.5 * MOST
+    )
+    spec, cost = PolicySpec("base", "tiny", "finetuned", config), 0.0
+    try:
+        for _ in range(2):  # as two runs, or one that has trained meanwhile
+            services = open_services(spec, SandboxConfig(), None, cost)
+            again = open_services(spec, SandboxConfig(), None, cost + 99)
+            assert again.policy is services.policy  # it is there, and has counted itself
+            ask_many(services.policy, 2)
+            cost += counts(services)["cost"]
+            close_models()
+    finally:
+        close_services()
+    assert cost == 3 * MOST
+    assert len(server.requests) == 3
+
+
 def test_a_prompt_is_paid_for_too(server):
     server.replies = replies(10)
     prices = {"price_per_million_input": 10_000.0, "price_per_million_output": 100_000.0}
@@ -83,7 +105,7 @@ def test_a_prompt_is_paid_for_too(server):
     assert policy.stats().cost == pytest.approx(2.0)
     assert (policy.stats().requests, policy.stats().retries) == (1, 0)
     ask_many(policy, 1)
-    complaint = r"have cost 4\.00, another request may cost 13\.\d\d, and spending_cap is 17\.00; raise it"
+    complaint = r"has cost 4\.00, another request may cost 13\.\d\d, and spending_cap is 17\.00; raise it"
     with pytest.raises(EngineStoppedError, match=complaint):
         run(policy.propose(ASK))
 
@@ -92,7 +114,7 @@ def test_a_request_that_nobody_answered_in_time_counts_at_its_most(server):
     server.replies = replies(1)
     server.gate.clear()
     policy = policy_of(server, **PER_TOKEN, spending_cap=1.5 * MOST, timeout_seconds=300, max_concurrency=1)
-    with pytest.raises(EngineStoppedError, match=r"have cost 128\.00"):
+    with pytest.raises(EngineStoppedError, match=r"has cost 128\.00"):
         run(policy.propose(ASK))
     assert len(server.requests) == 1
     server.gate.set()
