@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
@@ -175,7 +175,7 @@ def recorded_stage(
     unit: str = "",
     measure: Measure = dict,
 ) -> Iterator[StageRecord]:
-    """Show a stage's progress and store its wall time and figures.
+    """Show a stage's progress and store its wall time and figures, those of one that fails too.
 
     Args:
         config: The campaign.
@@ -190,6 +190,13 @@ def recorded_stage(
         progress().begin(stage, total, unit)
     try:
         yield record
+    except BaseException:
+        if measure is not dict:  # what nobody measures is worth nothing before it is done
+            with suppress(
+                RstarError, OSError
+            ):  # the reason is what matters, and a catalog that is away may be it
+                record.save()
+        raise
     finally:
         if total:
             progress().end(stage)
