@@ -20,6 +20,7 @@ from infra.ppm import TransformersScorer
 from infra.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rstar_core.config import SandboxConfig
@@ -108,6 +109,12 @@ def counts(services: Services) -> dict[str, float]:
     others were remembered.
     """
     return _counts(services.policy, services.runner, services.grader)
+
+
+def counting(services: Services) -> Callable[[], dict[str, float]]:
+    """How much `counts` will have grown since now."""
+    before = counts(services)
+    return lambda: {name: value - before[name] for name, value in counts(services).items()}
 
 
 def live_counts() -> dict[str, float]:

@@ -1,5 +1,10 @@
 """What a campaign costs is in its catalog however its stages end, and no run spends what the cap forbids."""
 
+import json
+import threading
+import time
+from http.server import ThreadingHTTPServer
+
 import pytest
 
 from flows.stages import recorded_stage
@@ -7,6 +12,7 @@ from infra.catalog.round_rows import StageRow
 from infra.configuration import load_config
 from infra.workspace import Workspace
 from rstar_core.errors import CatalogError
+from tests.integration.policy_server import MODEL, Handler, completions
 
 
 def stages(config):
@@ -55,3 +61,65 @@ def test_a_stage_that_measures_nothing_is_not_there_before_it_is_done(tmp_path, 
     with pytest.raises(ValueError, match="a bug"), recorded_stage(config, 1, "select"):
         raise ValueError("a bug")
     assert stages(config) == {}
+
+
+class Billing(Handler):
+    """A policy server that keeps what it was asked and what it has generated."""
+
+    def do_POST(self):  # noqa: N802 - the library's name
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        reply = completions(asked)
+        self.server.asked.append((asked["prompt"], asked["seed"]))
+        self.server.billed += reply["usage"]["completion_tokens"]
+        time.sleep(0.02)
+        self.answer(reply)
+
+
+@pytest.fixture
+def server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Billing) as server:
+        server.asked, server.billed = [], 0
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_cap_stops_a_campaign_cleanly_and_a_higher_one_goes_on(tmp_path, write_config, served_cli, server):
+    file = write_config(
+        tmp_path, engine="openai", model=MODEL, trains=False, more=24, rollouts=2, shard_size=1
+    )
+    address = f"http://127.0.0.1:{server.server_port}/v1"
+    text = file.read_text().replace("max_depth = 6", "max_depth = 6\nmax_step_tokens = 16")
+    text = text.replace("[[rounds]]", "[[rounds]]\nescalation = []")
+    prices = f'base_url = "{address}"\nprice_per_million_output = 1e6\n'
+
+    def cap(amount):
+        file.write_text(text.replace("[policy]\n", f"[policy]\n{prices}spending_cap = {amount}\n"))
+        return load_config(file)
+
+    config = cap(500)
+    complaint = served_cli.complaint("run", file)
+    assert "the campaign has cost 4" in complaint
+    assert "and spending_cap is 500.00; raise it" in complaint
+    with Workspace.of(config).open_catalog(read_only=True) as catalog:
+        assert catalog.cost() == server.billed <= 500
+        shards = catalog.shards(1)
+    begun = [row for row in shards if row.attempt]
+    assert len(begun) <= 32 < len(shards) == 36
+    assert {row.status for row in shards if not row.attempt} == {"pending"}
+    detail = stages(config)["evaluate base"]
+    assert detail["cost"] == detail["generated_tokens"] > 0
+
+    assert "the campaign has cost 4" in served_cli.complaint("run", file)  # no second cap for a second run
+    assert catalog_cost(config) == server.billed <= 500
+
+    cap(100_000)
+    assert served_cli("run", file).returncode == 0
+    assert catalog_cost(config) == server.billed
+    searched = [each for each in server.asked if "held" not in each[0]]
+    assert len(set(searched)) == len(searched), "a reply that was paid for was asked for again"
+
+
+def catalog_cost(config):
+    with Workspace.of(config).open_catalog(read_only=True) as catalog:
+        return catalog.cost()
