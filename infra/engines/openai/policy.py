@@ -79,7 +79,8 @@ class OpenAIPolicy:
             if reply.is_too_long:
                 return (Completion("", 0, finished=False),) * request.num_candidates
             raise EngineError(
-                f"the server at {address.url} refused a request for model '{self._model}' with {reply.reason}"
+                f"the server at {address.shown} refused a request for model '{self._model}' "
+                f"with {reply.reason}"
             )
         return self._read(address, reply)
 
@@ -99,10 +100,10 @@ class OpenAIPolicy:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             shown = self._secrets.hide(str(answer.content))[:200]
             raise EngineError(
-                f"the server at {address.url} answered {shown!r}, which is no list of completions"
+                f"the server at {address.shown} answered {shown!r}, which is no list of completions"
             ) from error
         usage = Usage.of(answer.content)
-        self._spending.check_told(usage, address.url)
+        self._spending.check_told(usage, address.shown)
         share, rest = divmod(usage.generated_tokens, max(1, len(texts)))  # counted for all choices together
         return tuple(
             Completion(text, share + (index < rest), ended)

@@ -190,7 +190,7 @@ class Replicas:
             return None
         if failure.kind is not Kind.REFUSED:
             return failure
-        sentence = f"the {self._what} at {replica.address.url} is not used: {failure.reason}"
+        sentence = f"the {self._what} at {replica.address.shown} is not used: {failure.reason}"
         if not replica.is_trusted:
             raise EngineError(sentence)
         replica.is_set_aside = True
@@ -225,7 +225,7 @@ class Replicas:
     ) -> EngineUnavailableError:
         beside = f", nor did the {others} others" if others else ""
         return EngineUnavailableError(
-            f"the {self._what} at {replica.address.url} {what} ({failure.reason}){beside}; "
+            f"the {self._what} at {replica.address.shown} {what} ({failure.reason}){beside}; "
             "check that it runs and rerun the same command"
         )
 
