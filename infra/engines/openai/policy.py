@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from infra.engines.openai.addresses import read_addresses
 from infra.engines.openai.replicas import Replicas
 from infra.engines.openai.spending import Spending, Usage
+from infra.engines.openai.stop_tags import StopTags, with_tag
 from infra.engines.openai.transport import Failure, Transport
 from rstar_core.errors import EngineError
 from rstar_core.prompts import PromptStyle, render
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from rstar_core.requests import Propose
 
     Encode = Callable[[tuple[str, ...]], str | list[int]]
+
+_OF_VLLM: Final = {
+    "include_stop_str_in_output": True,
+    "skip_special_tokens": False,  # where the tags are special tokens they still belong to the text
+}
+"""Fields that OpenAI's own servers do not know."""
 
 
 class OpenAIPolicy:
@@ -50,14 +57,17 @@ class OpenAIPolicy:
             spent=spent,
         )
         transport = Transport(self._secrets, config.timeout_seconds)
-        self._replicas = Replicas(addresses, transport, self._spending, config, config.model)
+        self._replicas = Replicas(
+            addresses, transport, self._spending, config, config.model, optional=tuple(_OF_VLLM)
+        )
+        self._tags = StopTags(self._spending)
 
     async def propose(self, request: Propose) -> tuple[Completion, ...]:
         """Sample candidates, waiting for servers that are away or have too much to do.
 
         Raises:
             EngineUnavailableError: No server answered for too long.
-            EngineStoppedError: The spending cap has no room for the request.
+            EngineStoppedError: The spending cap has no room for the request, or a server takes stop tags off.
             EngineError: A server refused the request, has another model or answered nonsense.
         """
         prompt = self._encode(render(request.question, request.steps, self._style))
@@ -70,8 +80,7 @@ class OpenAIPolicy:
             "top_p": request.top_p,
             "max_tokens": request.max_tokens,
             "stop": list(STOP_TAGS),
-            "include_stop_str_in_output": True,
-            "skip_special_tokens": False,  # where the tags are special tokens they still belong to the text
+            **_OF_VLLM,
         }
         most = self._spending.price(_most_tokens(prompt), request.num_candidates * request.max_tokens)
         address, reply = await self._replicas.ask("/completions", body, request.question, most)
@@ -95,7 +104,7 @@ class OpenAIPolicy:
         """As many completions as the server sent; the search knows how many it asked for."""
         try:
             choices = sorted(answer.content["choices"], key=lambda choice: choice["index"])
-            texts = [_with_tag(choice) for choice in choices]
+            texts = [with_tag(choice) for choice in choices]
             finished = [choice.get("finish_reason") == "stop" for choice in choices]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             shown = self._secrets.hide(str(answer.content))[:200]
@@ -104,6 +113,7 @@ class OpenAIPolicy:
             ) from error
         usage = Usage.of(answer.content)
         self._spending.check_told(usage, address.shown)
+        self._tags.check(choices, texts, address.shown)
         share, rest = divmod(usage.generated_tokens, max(1, len(texts)))  # counted for all choices together
         return tuple(
             Completion(text, share + (index < rest), ended)
@@ -116,9 +126,3 @@ def _most_tokens(prompt: str | list[int]) -> int:
     if isinstance(prompt, str):
         return len(prompt.encode("utf-8", "surrogatepass")) + 2
     return len(prompt)
-
-
-def _with_tag(choice: dict[str, Any]) -> str:
-    """The text with its stop tag: vLLM keeps it on request, other servers only say which one it was."""
-    text, reason = str(choice["text"]), choice.get("stop_reason")
-    return text + reason if isinstance(reason, str) and not text.endswith(reason) else text

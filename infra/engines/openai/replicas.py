@@ -47,6 +47,7 @@ class Replica:
     is_known: bool = False
     is_trusted: bool = False
     is_set_aside: bool = False
+    is_strict: bool = False
 
     def is_free(self, now: float) -> bool:
         """Whether it may be sent a request now."""
@@ -68,6 +69,7 @@ class Replicas:
     Requests of one question go to the same server while it has room, because that server has the question's
     earlier steps in its prefix cache. A server that does not answer is left alone for a growing while and the
     others take over; when nobody answers, a request waits for `unavailable_seconds` from its first failure.
+    A server that refuses fields which not every server knows, those in `optional`, is asked without them.
     """
 
     def __init__(
@@ -80,10 +82,11 @@ class Replicas:
         *,
         what: str = "policy server",
         models_path: str = "/models",
+        optional: tuple[str, ...] = (),
     ) -> None:
         self._replicas = [Replica(each, AdaptiveLimit(config.max_concurrency)) for each in addresses]
         self._transport, self._spending, self._config = transport, spending, config
-        self._model, self._what, self._models_path = model, what, models_path
+        self._model, self._what, self._models_path, self._optional = model, what, models_path, optional
         self._lock = threading.Lock()
 
     async def ask(
@@ -169,12 +172,22 @@ class Replicas:
         if failure is None:
             place.usage = UNKNOWN  # a server works on even if we end before it answers
             with self._spending.in_flight(again=again):
-                reply = await self._transport.exchange(replica.address, path, body)
+                reply = await self._send(replica, path, body)
             place.usage = _usage(reply)
         else:
             reply = failure
         self._learn(replica, reply, sent_at)
         return reply
+
+    async def _send(self, replica: Replica, path: str, body: dict[str, Any]) -> Answer | Failure:
+        """One exchange, or a second one for the server that did not know an optional field."""
+        if not replica.is_strict:
+            reply = await self._transport.exchange(replica.address, path, body)
+            if not (isinstance(reply, Failure) and reply.is_about(self._optional)):
+                return reply
+            replica.is_strict = True
+        known = {name: value for name, value in body.items() if name not in self._optional}
+        return await self._transport.exchange(replica.address, path, known)
 
     async def _unknown_model(self, replica: Replica) -> Failure | None:
         """Refuse a server with the wrong model; one that had the right one before is set aside instead.
@@ -214,7 +227,8 @@ class Replicas:
             if reply.kind is Kind.BUSY:
                 replica.limit.was_too_much(sent_at, now)
             if reply.status is None:
-                replica.is_known = False  # whoever comes back there may have another model
+                # Whoever comes back there may be another server, with another model.
+                replica.is_known = replica.is_strict = False
             pause = min(reply.retry_after or 0.0, _MAX_ASKED_PAUSE_SECONDS)
             if reply.kind is Kind.GONE or replica.failures >= _MAX_IN_A_ROW:
                 pause = max(pause, _pause(replica.failures))

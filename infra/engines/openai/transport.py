@@ -27,6 +27,7 @@ _TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum model length"
 """How vLLM, SGLang, llama.cpp and OpenAI say it; each with a status of its own."""
 _OURS = {httpx.UnsupportedProtocol, httpx.LocalProtocolError}  # what we would send is wrong: no server saw it
 _UNSEEN = {*_OURS, httpx.ProxyError}
+_WRONG_BODY = {400, 422}
 _GIVEN_UP = {408, 504, 524}
 """Who answers waited in vain for the one who works on; other errors say that nothing was generated."""
 
@@ -81,6 +82,10 @@ class Failure:
     def is_ours(self) -> bool:
         """Whether it may be the request's fault: not where nobody is there, or they say to come later."""
         return self.kind is Kind.BROKEN or (self.kind is Kind.BUSY and self.status is None)
+
+    def is_about(self, fields: tuple[str, ...]) -> bool:
+        """Whether the server refuses what was sent, and names one of these fields of the body."""
+        return self.status in _WRONG_BODY and any(each in self.reason for each in fields)
 
 
 class Transport:
