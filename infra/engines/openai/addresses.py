@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
@@ -36,6 +37,17 @@ class Address:
     url: str = field(repr=False)
     shown: str
     auth: httpx.BasicAuth | None = field(default=None, repr=False)
+
+    @property
+    def may_have_proxy(self) -> bool:
+        """Whether the environment's proxy is for it too: never for this machine, which none reaches."""
+        host = httpx.URL(self.url).host
+        if host == "localhost" or host.endswith(".localhost"):
+            return False
+        try:
+            return not ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,12 @@ class Transport:
         try:
             async with (
                 asyncio.timeout(self._seconds),
-                httpx.AsyncClient(timeout=timeout, verify=self._tls, auth=address.auth) as client,
+                httpx.AsyncClient(
+                    timeout=timeout,
+                    verify=self._tls,
+                    auth=address.auth,
+                    trust_env=address.may_have_proxy,
+                ) as client,
             ):
                 response = await client.request(
                     "GET" if body is None else "POST",
