@@ -115,15 +115,19 @@ class PolicyConfig(ServerConfig):
         description="int8: linear layers in 8 bits on a CPU; about twice as fast (transformers).",
     )
     price_per_million_input: float = Field(
-        default=0.0, ge=0, description="Price of a million prompt tokens, in any currency (openai)."
+        default=0.0, ge=0, description="Price of a million prompt tokens, in any currency (openai, vllm)."
     )
     price_per_million_output: float = Field(
-        default=0.0, ge=0, description="Price of a million generated tokens, in the same currency (openai)."
+        default=0.0,
+        ge=0,
+        description="Price of a million generated tokens, in the same currency (openai, vllm).",
     )
     spending_cap: float | None = Field(
         default=None,
         gt=0,
-        description="No request is sent once this process has spent so much; those in flight end (openai).",
+        description="Most that the campaign may cost, by what its catalog knows of all rounds and runs. No "
+        "request is sent whose worst case would exceed it; those in flight end, then the run stops. Runs at "
+        "the same time, and worker processes on Ray, do not see what others spend (openai, vllm).",
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """What a campaign costs is in its catalog however its stages end, and no run spends what the cap forbids."""
 
 import json
+import re
 import threading
 import time
 from http.server import ThreadingHTTPServer
@@ -12,6 +13,7 @@ from infra.catalog.round_rows import StageRow
 from infra.configuration import load_config
 from infra.workspace import Workspace
 from rstar_core.errors import CatalogError
+from rstar_core.tags import STOP_TAGS
 from tests.integration.policy_server import MODEL, Handler, completions
 
 
@@ -69,6 +71,9 @@ class Billing(Handler):
     def do_POST(self):  # noqa: N802 - the library's name
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         reply = completions(asked)
+        if self.server.hides_tags:  # as OpenAI's own servers do
+            for choice in reply["choices"]:
+                choice["text"] = re.split("|".join(STOP_TAGS), choice["text"])[0]
         self.server.asked.append((asked["prompt"], asked["seed"]))
         self.server.billed += reply["usage"]["completion_tokens"]
         time.sleep(0.02)
@@ -78,7 +83,7 @@ class Billing(Handler):
 @pytest.fixture
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Billing) as server:
-        server.asked, server.billed = [], 0
+        server.asked, server.billed, server.hides_tags = [], 0, False
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
@@ -118,6 +123,17 @@ def test_a_cap_stops_a_campaign_cleanly_and_a_higher_one_goes_on(tmp_path, write
     assert catalog_cost(config) == server.billed
     searched = [each for each in server.asked if "held" not in each[0]]
     assert len(set(searched)) == len(searched), "a reply that was paid for was asked for again"
+
+
+def test_a_server_that_hides_the_stop_tags_ends_a_campaign_before_it_costs_much(
+    tmp_path, write_config, served_cli, server
+):
+    file = write_config(tmp_path, engine="openai", model=MODEL, trains=False)
+    address = f"http://127.0.0.1:{server.server_port}/v1"
+    file.write_text(file.read_text().replace("[policy]\n", f'[policy]\nbase_url = "{address}"\n'))
+    server.hides_tags = True
+    assert "takes the stop tags off its texts" in served_cli.complaint("run", file)
+    assert len(server.asked) <= 8  # those that were in flight together: one for each held-out problem
 
 
 def catalog_cost(config):
