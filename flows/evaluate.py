@@ -7,11 +7,12 @@ from prefect import flow
 from flows.dry_run import announce, of_evaluation
 from flows.stages import recorded_stage, run_shards, shard_runner
 from infra.catalog.rows import ShardRow
+from infra.services import counting
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
 from rstar_core.errors import ConfigError
 from tasks.report import publish_evaluation
-from tasks.shards import SYSTEM2, evaluate_shard, plan_evaluation
+from tasks.shards import SYSTEM2, evaluate_shard, evaluating_services, plan_evaluation
 
 
 @flow(
@@ -36,10 +37,12 @@ def evaluate_stage(config: CampaignConfig, round_id: int, label: str, shard_ids:
     """Run these shards of an evaluation and publish its figures."""
     with Workspace.of(config).open_catalog() as catalog:
         rows = catalog.fetch(ShardRow, "round_id = ? AND kind = ?", (round_id, f"evaluate:{label}"))
+        services = evaluating_services(catalog, config, round_id, label)  # loading is no evaluation
     total = sum(row.num_problems for row in rows if row.shard_id in shard_ids)
     stage = f"evaluate {label}"
     arguments = [(config, round_id, each, label) for each in shard_ids]
-    with recorded_stage(config, round_id, stage, total=total, unit="problems") as record:
+    measure = counting(services)
+    with recorded_stage(config, round_id, stage, total=total, unit="problems", measure=measure) as record:
         run_shards(evaluate_shard, arguments, stage, save=record.save_now_and_then)
     publish_evaluation(config, round_id, label)
 

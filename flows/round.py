@@ -14,7 +14,7 @@ from infra.catalog.rows import ShardRow
 from infra.giving_up import give_up, may_go_on
 from infra.models.registry import round_policy, round_ppm, trained_id
 from infra.progress import progress
-from infra.services import counts, open_services
+from infra.services import counting, open_services
 from infra.synthesis import SEARCH_STAGE, num_trees
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
@@ -80,10 +80,13 @@ def search_stage(
     workspace = Workspace.of(config)
     with workspace.open_catalog() as catalog:
         policy, ppm = round_policy(catalog, config, round_id), round_ppm(catalog, config, round_id)
+        spent = catalog.cost()
         rows = [
             row for row in catalog.fetch(ShardRow, "round_id = ?", (round_id,)) if row.shard_id in shard_ids
         ]
-    services = open_services(policy, config.sandbox, ppm)  # before the clock starts: loading is not searching
+    services = open_services(
+        policy, config.sandbox, ppm, spent
+    )  # before the clock starts: loading is no search
     trees = sum(num_trees(row, settings) for row in rows)
 
     def follow(shard: ShardRow | None) -> tuple[CampaignConfig, int, str] | None:
@@ -92,11 +95,10 @@ def search_stage(
         progress().extend(SEARCH_STAGE, num_trees(shard, settings))
         return config, round_id, shard.shard_id
 
-    before, started = counts(services), time.perf_counter()
+    grown, started = counting(services), time.perf_counter()
 
     def measure() -> dict[str, float]:
-        spent = {name: value - before[name] for name, value in counts(services).items()}
-        return {**spent, "wall_seconds": time.perf_counter() - started}
+        return {**grown(), "wall_seconds": time.perf_counter() - started}
 
     with recorded_stage(config, round_id, SEARCH_STAGE, total=trees, unit="trees", measure=measure) as record:
         arguments = [(config, round_id, each) for each in shard_ids]

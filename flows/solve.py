@@ -48,6 +48,7 @@ class Solver:
         policy: Its newest policy, or the base model.
         ppm: Its newest PPM; None if it has none.
         search: Settings of each tree.
+        spent: What the campaign has cost so far.
         rule: Whose answer is given: the campaign's rule, or without a PPM that of most trees.
     """
 
@@ -55,6 +56,7 @@ class Solver:
     policy: PolicySpec
     ppm: ModelRow | None
     search: SearchConfig
+    spent: float
     rule: AnswerRule
 
 
@@ -104,6 +106,7 @@ def _solver(campaign: str, changes: Mapping[str, int]) -> Solver:
         trained = catalog.fetch(ModelRow, "role IN ('policy', 'ppm')", order_by="round_id DESC")
         made = next((row.round_id for row in trained if row.role == "policy"), None)
         policy = None if made is None else trained_policy(catalog, config, made)
+        spent = catalog.cost()
     ppm = next((row for row in trained if row.role == "ppm"), None)
     search = config.rounds[(made or 1) - 1].search
     return Solver(
@@ -111,6 +114,7 @@ def _solver(campaign: str, changes: Mapping[str, int]) -> Solver:
         policy=policy or base_policy(config),
         ppm=ppm,
         search=system2_search(search, config.evaluation, with_ppm=ppm is not None),
+        spent=spent,
         rule="majority" if ppm is None else config.evaluation.answer_rule,
     )
 
@@ -123,7 +127,7 @@ def _ask(solver: Solver, question: str) -> Ballot:
     display = make_display()
     try:
         ppm = None if solver.ppm is None else scorer_of(solver.ppm, solver.config)
-        services = open_services(solver.policy, solver.config.sandbox, ppm)
+        services = open_services(solver.policy, solver.config.sandbox, ppm, solver.spent)
         display.begin(_STAGE, len(seeds), "trees")
         return asyncio.run(
             ask_trees(_STAGE, question, solver.search, services, seeds, lambda: display.advance(_STAGE))

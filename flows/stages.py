@@ -6,17 +6,18 @@ import math
 import os
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
+from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from infra.catalog.round_rows import StageRow
 from infra.progress import progress
 from infra.workspace import Workspace
-from rstar_core.errors import ConfigError, RstarError
+from rstar_core.errors import ConfigError, EngineStoppedError, RstarError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -59,6 +60,8 @@ def run_shards(
 ) -> None:
     """Run one task per shard side by side; a failing shard does not stop the others.
 
+    Where the engine has stopped, those that run end, and no other one is begun.
+
     Args:
         task: Runs a shard; the third argument is its id.
         arguments: The task's arguments for each shard.
@@ -67,12 +70,14 @@ def run_shards(
         save: Called whenever a shard has ended, and every few seconds meanwhile.
 
     Raises:
+        EngineStoppedError: The engine has stopped; what it says.
         ShardsFailedError: Names the shards that failed and the first reason.
     """
     ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
     running: dict[PrefectFuture[Any], str] = {}
     waiting, count, earliest = deque(arguments), 0, 0.0
     failed: list[tuple[str, BaseException]] = []
+    stopped: EngineStoppedError | None = None
     while waiting or running:
         while waiting and len(running) < _MAX_SUBMITTED:
             time.sleep(max(0.0, earliest - time.monotonic()))
@@ -86,14 +91,21 @@ def run_shards(
             future = ended.get(timeout=_LOOK_EVERY_SECONDS)
         except Empty:
             continue
+        if future not in running:
+            continue  # called off
         name = running.pop(future)
         count += 1
         result: object = future.result(raise_on_failure=False)
-        if isinstance(result, BaseException):
+        if isinstance(result, EngineStoppedError):
+            stopped = stopped or result
+            waiting.clear()
+            _call_off_queued(running)
+        elif isinstance(result, BaseException):
             failed.append((name, result))
-            continue
-        if (following := follow(result)) is not None:
+        elif (following := follow(result)) is not None and stopped is None:
             waiting.appendleft(following)
+    if stopped is not None:
+        raise stopped
     if failed:
         names = ", ".join(name for name, _ in failed[:5]) + (", …" if len(failed) > 5 else "")
         raise ShardsFailedError(
@@ -101,6 +113,13 @@ def run_shards(
             f"{str(failed[0][1]).rstrip('.')}; see `rstar shards --missing`, "
             "and run the same command again to do only what is missing"
         )
+
+
+def _call_off_queued(running: dict[PrefectFuture[Any], str]) -> None:
+    """Forget the shards that wait for a thread; one that Ray has taken over runs and fails for itself."""
+    for future in list(running):
+        if isinstance(future, PrefectConcurrentFuture) and future.wrapped_future.cancel():
+            del running[future]
 
 
 class StageRecord:
@@ -156,7 +175,7 @@ def recorded_stage(
     unit: str = "",
     measure: Measure = dict,
 ) -> Iterator[StageRecord]:
-    """Show a stage's progress and store its wall time and figures.
+    """Show a stage's progress and store its wall time and figures, those of one that fails too.
 
     Args:
         config: The campaign.
@@ -171,6 +190,13 @@ def recorded_stage(
         progress().begin(stage, total, unit)
     try:
         yield record
+    except BaseException:
+        if measure is not dict:  # what nobody measures is worth nothing before it is done
+            with suppress(
+                RstarError, OSError
+            ):  # the reason is what matters, and a catalog that is away may be it
+                record.save()
+        raise
     finally:
         if total:
             progress().end(stage)

@@ -9,18 +9,20 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rstar_core.errors import SearchError
+from rstar_core.errors import EngineStoppedError, SearchError
 from rstar_core.requests import Execute, Grade, Propose, Reply, Request, Score, Together
 from rstar_core.waves import start_search
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
     from rstar_core.config import SearchConfig
     from rstar_core.protocols import CodeRunner, Grader, Policy, StepScorer
     from rstar_core.tree import Tree
+
+T = TypeVar("T")
 
 
 def _unheard() -> None:
@@ -56,7 +58,7 @@ class Services:
             case Grade():
                 return await self.grader.grade(request)
             case Together(requests):
-                return tuple(await asyncio.gather(*map(self.answer, requests)))
+                return tuple(await together(map(self.answer, requests)))
             case Score():
                 if self.scorer is None:
                     raise SearchError("the search asks for step scores but no PPM was given")
@@ -119,7 +121,8 @@ async def grow_trees(
 ) -> AsyncIterator[GrownTree]:
     """Grow all trees at once, each with its log; yields each as it ends.
 
-    The first error cancels the others.
+    The first error cancels the others. Where the engine stops, they go on to the ends of the requests that
+    are in flight: those replies are paid for, and in the logs they are there for the next run.
     """
     each_log = logs or [None] * len(jobs)
     pending = {
@@ -128,7 +131,27 @@ async def grow_trees(
     try:
         for finished in asyncio.as_completed(list(pending)):
             yield await finished
+    except EngineStoppedError:
+        await asyncio.wait(pending)
+        raise
     finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await _end(pending)
+
+
+async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all, in order. An error ends the others as in `grow_trees`; none is left behind."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    except EngineStoppedError:
+        await asyncio.wait(tasks)
+        raise
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

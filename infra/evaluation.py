@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.catalog.round_rows import EvaluationRow
+from infra.driver import together
 from infra.progress import progress
 from infra.system2 import ask_trees
 from rstar_core.budget import derive_seed
@@ -63,7 +64,7 @@ def evaluate_problems(
         return list(_rows(problem, shard, ballot, correct, label, rule))
 
     async def run() -> list[EvaluationRow]:
-        return [row for rows in await asyncio.gather(*map(one, problems)) for row in rows]
+        return [row for rows in await together(map(one, problems)) for row in rows]
 
     return asyncio.run(pulse.guard(run()))
 

@@ -22,6 +22,7 @@ class Summary:
         heldout: Per label: correct, n, pass_at_1 and its 95 % interval.
         coverage: Rows of the view `coverage`.
         stages: Wall seconds per stage, all rounds; `round-1/search` and so on.
+        costs: What stages have cost, in the currency of the prices; only those that cost anything.
         tokens_per_second: Generated tokens over wall time of all search stages; None before any search.
         busy_share: Share of that wall time in which the engine was working.
         rise: Change of pass@1 from base to the last policy on the same problems, with its interval.
@@ -31,6 +32,7 @@ class Summary:
     heldout: dict[str, dict[str, float]]
     coverage: list[dict[str, Any]]
     stages: dict[str, float]
+    costs: dict[str, float]
     tokens_per_second: float | None
     busy_share: float | None
     rise: dict[str, float] | None
@@ -57,7 +59,8 @@ def summarise(catalog: Catalog) -> Summary:
     return Summary(
         heldout=dict(sorted(heldout.items(), key=lambda item: _label_order(item[0]))),
         coverage=catalog.coverage(),
-        stages={f"round-{row.round_id}/{row.stage}": row.seconds for row in stages},
+        stages={_name(row): row.seconds for row in stages},
+        costs={_name(row): row.detail["cost"] for row in stages if row.detail.get("cost")},
         tokens_per_second=sum(each["generated_tokens"] for each in searches) / wall if wall else None,
         busy_share=sum(each["busy_seconds"] for each in searches) / wall if wall else None,
         rise=_rise(evaluations),
@@ -79,8 +82,9 @@ def markdown(summary: Summary, *, name: str, seed: int) -> str:
     if summary.families:
         parts += ["## Held-out problems by source\n", _family_table(summary)]
     parts += ["## Coverage of the training problems\n", coverage_table(summary.coverage)]
-    stages = [f"| {name} | {seconds:.1f} |" for name, seconds in summary.stages.items()]
-    parts += ["## Stages\n", "\n".join(["| stage | seconds |", "| --- | ---: |", *stages]) + "\n"]
+    parts += ["## Stages\n", _stage_table(summary)]
+    if summary.costs:
+        parts.append(f"All stages together have cost {sum(summary.costs.values()):.2f}.\n")
     if summary.tokens_per_second is not None and summary.busy_share is not None:
         parts.append(
             f"Search generated {summary.tokens_per_second:.0f} tokens/s; the engine was busy "
@@ -97,6 +101,17 @@ def coverage_table(rows: Sequence[dict[str, Any]]) -> str:
         f"| {100 * row['coverage']:.1f} % |"
         for row in rows
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _stage_table(summary: Summary) -> str:
+    """Seconds of each stage, and what it has cost if any has cost something."""
+    lines = ["| stage | seconds | cost |", "| --- | ---: | ---: |"]
+    for name, seconds in summary.stages.items():
+        cost = f"{summary.costs[name]:.2f}" if name in summary.costs else ""
+        lines.append(f"| {name} | {seconds:.1f} | {cost} |")
+    if not summary.costs:
+        lines = [line.rsplit(" |", 2)[0] + " |" for line in lines]
     return "\n".join(lines) + "\n"
 
 
@@ -146,6 +161,10 @@ def _rise(rows: Sequence[EvaluationRow]) -> dict[str, float] | None:
 def _last_policy(labels: dict[str, Any]) -> str | None:
     rounds = [label for label in labels if label.startswith("r") and label[1:].isdigit()]
     return max(rounds, key=lambda label: int(label[1:]), default=None)
+
+
+def _name(row: StageRow) -> str:
+    return f"round-{row.round_id}/{row.stage}"
 
 
 def _label_order(label: str) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from infra.ppm import TransformersScorer
 from infra.sandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rstar_core.config import SandboxConfig
@@ -67,8 +68,17 @@ class ScorerSpec:
     digest: str | None = None
 
 
-def open_services(spec: PolicySpec, sandbox: SandboxConfig, ppm: ScorerSpec | None = None) -> Services:
+def open_services(
+    spec: PolicySpec, sandbox: SandboxConfig, ppm: ScorerSpec | None = None, spent: float = 0.0
+) -> Services:
     """Policy, sandbox, answer check and, if asked for, PPM; built on first use in this process.
+
+    Args:
+        spec: The policy.
+        sandbox: How programs run.
+        ppm: The PPM, if one is asked.
+        spent: What the campaign has cost so far. A policy that is built now counts on from there; one that is
+            there already knows what it has spent itself.
 
     Raises:
         ModelError: A model cannot be found or loaded.
@@ -76,7 +86,7 @@ def open_services(spec: PolicySpec, sandbox: SandboxConfig, ppm: ScorerSpec | No
     """
     runner = _SHARED.get("sandbox", sandbox, lambda: RememberingRunner(_sandbox(sandbox)))
     services = Services(
-        policy=_SHARED.get("policy", spec, lambda: _policy(spec)),
+        policy=_SHARED.get("policy", spec, lambda: _policy(spec, spent)),
         runner=runner,
         grader=_SHARED.get("grader", None, lambda: RememberingGrader(AnswerCheck())),
         scorer=None if ppm is None else _SHARED.get("ppm", ppm, lambda: _scorer(ppm)),
@@ -99,6 +109,12 @@ def counts(services: Services) -> dict[str, float]:
     others were remembered.
     """
     return _counts(services.policy, services.runner, services.grader)
+
+
+def counting(services: Services) -> Callable[[], dict[str, float]]:
+    """How much `counts` will have grown since now."""
+    before = counts(services)
+    return lambda: {name: value - before[name] for name, value in counts(services).items()}
 
 
 def live_counts() -> dict[str, float]:
@@ -127,14 +143,14 @@ def close_services() -> None:
     _SHARED.close()
 
 
-def _policy(spec: PolicySpec) -> EnginePolicy:
+def _policy(spec: PolicySpec, spent: float) -> EnginePolicy:
     match spec.config.engine:
         case "transformers":
             return InProcessPolicy(_checked(spec)[0], spec.style, spec.config)
         case "vllm":
-            return VllmPolicy(*_checked(spec), spec.style, spec.config)
+            return VllmPolicy(*_checked(spec), spec.style, spec.config, spent=spent)
         case "openai":
-            return OpenAIPolicy(spec.style, spec.config)
+            return OpenAIPolicy(spec.style, spec.config, spent=spent)
         case "scripted":
             return ScriptedPolicy(random_arithmetic)
 

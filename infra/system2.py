@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.driver import GrownTree, Services, TreeJob, grow_tree
+from infra.driver import GrownTree, Services, TreeJob, grow_tree, together
 from rstar_core.requests import Grade
 from rstar_core.voting import AnswerRule, Vote, cast_vote, elect
 
@@ -59,7 +58,7 @@ async def ask_trees(
         advance()
         return grown
 
-    grown = await asyncio.gather(*(one(index, seed) for index, seed in enumerate(seeds)))
+    grown = await together(one(index, seed) for index, seed in enumerate(seeds))
     cast = (
         cast_vote(problem_id, index, each.tree, scored=config.annotation == "ppm")
         for index, each in enumerate(grown)

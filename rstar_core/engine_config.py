@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from rstar_core.settings import Settings
+
+_VARIABLE: Final = re.compile(r"\$(?:\w+|\{\w+\})")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+DEFAULT_KEY_VARIABLE: Final = "OPENAI_API_KEY"
+"""Taken if it is set; any other variable that a configuration names has to be."""
 
 
 def _as_list(value: object) -> object:
@@ -16,19 +22,24 @@ def _as_list(value: object) -> object:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-def _without_passwords(addresses: tuple[str, ...]) -> tuple[str, ...]:
+def _without_secrets(addresses: tuple[str, ...]) -> tuple[str, ...]:
     """What stands in a configuration stands in the catalog too, and in Prefect's server."""
     for each in addresses:
-        user, at, _ = each.partition("://")[2].partition("/")[0].rpartition("@")
-        if at and not user.startswith("$"):
+        user, at, _ = (each.partition("://")[2] or each).partition("/")[0].rpartition("@")
+        if at and not all(_VARIABLE.fullmatch(part) for part in user.split(":")):
             raise ValueError(
                 "an address with a password would be kept in the catalog; put user:password into an "
                 "environment variable and write ://$NAME@host"
             )
+        if "?" in each or "#" in each:
+            raise ValueError(
+                "an address with a '?' or '#' is none that requests can be made below, and a key in it would "
+                "be kept in the catalog; end it before that, and put a key into the variable of api_key_env"
+            )
     return addresses
 
 
-Addresses = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_without_passwords)]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_without_secrets)]
 
 
 _OURS = {"--model", "--served-model-name", "--host", "--port", "--runner", "--dtype", "--api-key"}
@@ -43,7 +54,8 @@ class ServerConfig(Settings):
         "Engine `vllm` without an address starts a server of its own.",
     )
     api_key_env: str = Field(
-        default="OPENAI_API_KEY", description="Environment variable that holds the key; never the key itself."
+        default=DEFAULT_KEY_VARIABLE,
+        description="Environment variable that holds the key; never the key itself.",
     )
     max_concurrency: int = Field(
         default=64, ge=1, description="Most requests in flight at each server; adapts below it."
@@ -69,6 +81,16 @@ class ServerConfig(Settings):
         description="More arguments of `vllm serve`, for example `--tensor-parallel-size=4` (vllm).",
     )
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                "api_key_env is no name of an environment variable; export the key as one, and write its "
+                "name there, never the key itself"
+            )
+        return name
+
     @field_validator("server_arguments")
     @classmethod
     def _check_arguments(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
@@ -93,15 +115,19 @@ class PolicyConfig(ServerConfig):
         description="int8: linear layers in 8 bits on a CPU; about twice as fast (transformers).",
     )
     price_per_million_input: float = Field(
-        default=0.0, ge=0, description="Price of a million prompt tokens, in any currency (openai)."
+        default=0.0, ge=0, description="Price of a million prompt tokens, in any currency (openai, vllm)."
     )
     price_per_million_output: float = Field(
-        default=0.0, ge=0, description="Price of a million generated tokens, in the same currency (openai)."
+        default=0.0,
+        ge=0,
+        description="Price of a million generated tokens, in the same currency (openai, vllm).",
     )
     spending_cap: float | None = Field(
         default=None,
         gt=0,
-        description="No request is sent once this process has spent so much; those in flight end (openai).",
+        description="Most that the campaign may cost, by what its catalog knows of all rounds and runs. No "
+        "request is sent whose worst case would exceed it; those in flight end, then the run stops. Runs at "
+        "the same time, and worker processes on Ray, do not see what others spend (openai, vllm).",
     )
 
     @model_validator(mode="after")

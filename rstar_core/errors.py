@@ -4,7 +4,8 @@ RstarError
 ├── ConfigError         a configuration file or a command-line value is wrong
 ├── SourceError         a problem file cannot be read (names the file and the row)
 ├── EngineError         a model gave no usable reply
-│   └── EngineUnavailableError   … but may do so later: the only engine error worth a retry
+│   ├── EngineUnavailableError   … but may do so later: the only engine error worth a retry
+│   └── EngineStoppedError       … and gives none for the rest of the run: the whole stage ends
 ├── SandboxError        the sandbox itself is broken (a failing program is data, not an error)
 ├── GradingError        the answer check itself is broken (an undecided answer is data)
 ├── CatalogError        the catalog refuses, is missing or disagrees with itself
@@ -40,6 +41,10 @@ class EngineError(RstarError):
 
 class EngineUnavailableError(EngineError):
     """A model cannot be reached now but may be later."""
+
+
+class EngineStoppedError(EngineError):
+    """No more requests are sent in this run, so no other shard is begun; somebody has to change something."""
 
 
 class SandboxError(RstarError):

@@ -97,6 +97,8 @@ class SearchMonitor:
         }
         if ours:
             figures["engine busy"] = f"{100 * spent['busy_seconds'] / wall:.0f} %"
+        if spent.get("cost"):
+            figures["cost of this run"] = f"{spent['cost']:,.2f}"
         for name, asked, new in _BESIDE:
             if spent.get(asked):
                 remembered = 100 * (1 - spent[new] / spent[asked])

@@ -70,7 +70,7 @@ def plan_evaluation(config: CampaignConfig, round_id: int, label: str, again: bo
     with Workspace.of(config).open_catalog() as catalog:
         refuse_other_settings(catalog, config)
         if again:
-            _evaluating_services(catalog, config, round_id, label)
+            evaluating_services(catalog, config, round_id, label)
             catalog.forget_stage(round_id, f"evaluate {label}", kind=kind)
         ids = [problem.problem_id for problem in catalog.problems(Split.HELDOUT)]
         chosen = ids[: config.evaluation.num_problems]
@@ -104,7 +104,10 @@ def search_shard(config: CampaignConfig, round_id: int, shard_id: str) -> ShardR
                 nullcontext() if mirror is None else mirror.following(log.path),
             ):
                 grown = grow_shard(
-                    jobs, open_services(policy, config.sandbox, ppm), log, _pulse(config, shard)
+                    jobs,
+                    open_services(policy, config.sandbox, ppm, catalog.cost()),
+                    log,
+                    _pulse(config, shard),
                 )
             follow_up = commit_search(
                 catalog, _timed(shard, started), grown, settings, scored=ppm is not None
@@ -134,7 +137,7 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
         with _reason_kept(catalog, shard, started):
             search = config.rounds[max(round_id, 1) - 1].search
             system2 = label == SYSTEM2
-            services = _evaluating_services(catalog, config, round_id, label)
+            services = evaluating_services(catalog, config, round_id, label)
             rows = evaluate_problems(
                 problems,
                 system2_search(search, config.evaluation) if system2 else greedy_search(search),
@@ -150,9 +153,11 @@ def evaluate_shard(config: CampaignConfig, round_id: int, shard_id: str, label: 
     return shard_id
 
 
-def _evaluating_services(catalog: Catalog, config: CampaignConfig, round_id: int, label: str) -> Services:
+def evaluating_services(catalog: Catalog, config: CampaignConfig, round_id: int, label: str) -> Services:
+    """What the evaluation of a label asks, as `open_services` opens it."""
     ppm = latest_ppm(catalog, config, round_id) if label == SYSTEM2 else None
-    return open_services(_evaluated_policy(catalog, config, round_id), config.sandbox, ppm)
+    policy = _evaluated_policy(catalog, config, round_id)
+    return open_services(policy, config.sandbox, ppm, catalog.cost())
 
 
 def _plan(

@@ -190,14 +190,21 @@ class Catalog(CatalogReader):
         return failed
 
     def forget_stage(self, round_id: int, stage: str, *, kind: str) -> int:
-        """Remove a stage's shards and all that they found, in one transaction; returns their number."""
+        """Remove a stage's shards and all that they found, in one transaction; returns their number.
+
+        What the stage has cost stays in its row: it is paid.
+        """
 
         def work(connection: duckdb.DuckDBPyConnection) -> int:
             shards = select(connection, ShardRow, "round_id = ? AND kind = ?", (round_id, kind))
             for shard in shards:
                 _forget(connection, shard, ())
                 delete(connection, ShardRow, {"round_id": round_id, "shard_id": shard.shard_id})
+            rows = select(connection, StageRow, "round_id = ? AND stage = ?", (round_id, stage))
             delete(connection, StageRow, {"round_id": round_id, "stage": stage})
+            paid = [(row, row.detail.get("cost", 0.0)) for row in rows]
+            kept = [replace(row, seconds=0.0, detail={"cost": cost}) for row, cost in paid if cost]
+            insert(connection, StageRow, kept)
             return len(shards)
 
         return self._write(f"round {round_id}: forget stage {stage}", work)

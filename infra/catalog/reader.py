@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from infra.catalog.connection import connect
 from infra.catalog.history_rows import DecisionRow, VersionRow
 from infra.catalog.questions import answer
+from infra.catalog.round_rows import StageRow
 from infra.catalog.rows import NodeRow, ProblemRow, Row, ShardRow, ShardStatus, TrajectoryRow, TreeRow
 from infra.catalog.statements import ask, select
 from infra.catalog.transactions import read
@@ -175,6 +176,10 @@ class CatalogReader(Closing):
             (round_id, round_id, list(problem_ids)),
             order_by="problem_id, tree_index, node_id",
         )
+
+    def cost(self) -> float:
+        """What all stages of all rounds are known to have cost, in the currency of the prices."""
+        return float(sum(row.detail.get("cost", 0.0) for row in self.fetch(StageRow)))
 
     def coverage(self, round_id: int | None = None, *, by: str = "tier") -> list[dict[str, Any]]:
         """Rows of `coverage` (by="tier"), `coverage_by_source` ("source") or `coverage_curve` ("rollouts").

@@ -60,7 +60,12 @@ def _read(address: Address) -> float | None:
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - for vLLM alone
 
     try:
-        page = httpx.get(f"{address.url}/metrics", auth=address.auth, timeout=_TIMEOUT_SECONDS)
+        page = httpx.get(
+            f"{address.url}/metrics",
+            auth=address.auth,
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=address.may_have_proxy,
+        )
         page.raise_for_status()
         families = [each for each in text_string_to_metric_families(page.text) if each.name == _METRIC]
     except (httpx.HTTPError, ValueError):

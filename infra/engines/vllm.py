@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from infra.engines.openai.addresses import Address, read_addresses
+from infra.engines.openai.addresses import read_addresses
 from infra.engines.openai.policy import OpenAIPolicy
 from infra.engines.openai.replicas import Replicas
 from infra.engines.openai.spending import Spending
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from infra.engines.base import EngineStats
+    from infra.engines.openai.addresses import Address
     from rstar_core.engine_config import PolicyConfig, ScorerConfig
     from rstar_core.prompts import PromptStyle
     from rstar_core.requests import Propose, Score
@@ -41,17 +42,20 @@ class VllmPolicy:
         name: Under which name it is served.
         style: How a question and its steps become a prompt.
         config: Where, and how.
+        spent: What the campaign has cost before.
 
     Raises:
         ConfigError: vLLM is not installed here, or an address cannot be used.
     """
 
-    def __init__(self, model_dir: Path, name: str, style: PromptStyle, config: PolicyConfig) -> None:
+    def __init__(
+        self, model_dir: Path, name: str, style: PromptStyle, config: PolicyConfig, *, spent: float = 0.0
+    ) -> None:
         encode = partial(encode_pieces, _tokenizer(model_dir))  # first: what may fail leaves no server behind
         self._server = None if config.base_url else ModelServer(model_dir, name, "generate", config)
         changes = {"model": name, "base_url": _addresses(self._server, config)}
         asked = config.model_copy(update=changes)
-        self._policy = OpenAIPolicy(style, asked, encode)
+        self._policy = OpenAIPolicy(style, asked, encode, spent=spent)
         addresses, _ = read_addresses(asked, "policy")
         servers = [_without_version(each) for each in addresses]
         self._queues = QueueTimes(servers, ours=self._server is not None)
@@ -133,7 +137,7 @@ class VllmScorer:
         asking = self._replicas.ask("/pooling", body, home=request.question)
         address, reply = await (asking if self._server is None else self._server.guard(asking))
         if isinstance(reply, Failure):
-            raise EngineError(f"the PPM server at {address.url} refused a request with {reply.reason}")
+            raise EngineError(f"the PPM server at {address.shown} refused a request with {reply.reason}")
         scores = dict(zip(texts, as_scores(self._read(address, reply.content, len(texts))), strict=True))
         return tuple(scores[candidate] for candidate in request.candidates)
 
@@ -149,11 +153,11 @@ class VllmScorer:
         except (ValueError, KeyError, TypeError) as error:
             shown = self._secrets.hide(str(content))[:200]
             raise EngineError(
-                f"the PPM server at {address.url} answered {shown!r}, which is no list of scores"
+                f"the PPM server at {address.shown} answered {shown!r}, which is no list of scores"
             ) from error
         if len(found) != count:
             raise EngineError(
-                f"the PPM server at {address.url} answered {len(found)} scores for {count} steps; "
+                f"the PPM server at {address.shown} answered {len(found)} scores for {count} steps; "
                 "serve a one-label classifier with --runner pooling"
             )
         return found
@@ -161,7 +165,8 @@ class VllmScorer:
 
 def _without_version(address: Address) -> Address:
     """Where a server's own pages are, beside those of the OpenAI API."""
-    return Address(address.url.removesuffix("/v1"), address.auth)
+    url, shown = (each.removesuffix("/v1") for each in (address.url, address.shown))
+    return replace(address, url=url, shown=shown)
 
 
 def _addresses(server: ModelServer | None, config: PolicyConfig | ScorerConfig) -> tuple[str, ...]:

@@ -1,10 +1,16 @@
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from infra.catalog.catalog import Catalog
 from infra.catalog.round_rows import EvaluationRow, StageRow
 from infra.report import markdown, summarise
+
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+COST_QUERY = re.search(r'rstar sql "(.*cost.*)" -c', OPERATIONS)[1]
+"""As the page for the night says how to ask."""
 
 
 def evaluation(label, problem, correct, source="builtin/gcd"):
@@ -59,6 +65,24 @@ def test_the_report_shows_every_label_and_family(summary):
     assert "| system2-pass@2 | 4 | 4 | 100.0 % |" in text
     assert "| builtin/gcd | 1/4 | 3/4 |\n" in text
     assert "+50.0 points" in text
+
+
+def test_money_is_shown_where_some_was_spent(summary, tmp_path, empty_catalog):
+    assert "| stage | seconds |\n| --- | ---: |\n| round-1/search | 11.0 |\n" in markdown(
+        summary, name="x", seed=1
+    )
+    with Catalog.open(empty_catalog(tmp_path)) as catalog:
+        rows = [("search", {"cost": 2.5}), ("evaluate r1", {"cost": 1.0}), ("sft", {})]
+        now = datetime.now(UTC)
+        catalog.replace_round(StageRow, 1, [StageRow(1, stage, 7.0, detail, now) for stage, detail in rows])
+        paid = summarise(catalog)
+        _, asked = catalog.sql(COST_QUERY)
+    assert paid.costs == {"round-1/search": 2.5, "round-1/evaluate r1": 1.0}
+    text = markdown(paid, name="x", seed=1)
+    assert "| round-1/search | 7.0 | 2.50 |\n" in text
+    assert "| round-1/sft | 7.0 |  |\n" in text
+    assert "All stages together have cost 3.50." in text
+    assert asked == [(1, "search", 2.5), (1, "evaluate r1", 1.0)]
 
 
 def test_an_empty_catalog_has_an_empty_summary(tmp_path, empty_catalog):

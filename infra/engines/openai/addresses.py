@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 import httpx
 
+from rstar_core.engine_config import DEFAULT_KEY_VARIABLE
 from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rstar_core.engine_config import ServerConfig
 
-_EXAMPLE = "write one like http://gpu-host:8000/v1"
+_EXAMPLE: Final = "write one like http://gpu-host:8000/v1"
+_VERSION: Final = re.compile(r"v\d+|")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +29,25 @@ class Address:
     """One server.
 
     Attributes:
-        url: Its address without credentials and without a slash at the end.
+        url: Its address without credentials and without a slash at the end; its path may hold a secret.
+        shown: What sentences say of it: the address as it is configured, its variables by name.
         auth: User name and password that stood in the address, if any.
     """
 
-    url: str
+    url: str = field(repr=False)
+    shown: str
     auth: httpx.BasicAuth | None = field(default=None, repr=False)
+
+    @property
+    def may_have_proxy(self) -> bool:
+        """Whether the environment's proxy is for it too: never for this machine, which none reaches."""
+        host = httpx.URL(self.url).host
+        if host == "localhost" or host.endswith(".localhost"):
+            return False
+        try:
+            return not ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +56,7 @@ class Secrets:
 
     Attributes:
         key: The key, or None.
-        others: Passwords that stood in addresses.
+        others: Passwords that stood in addresses, and what variables brought into their paths.
     """
 
     key: str | None = field(default=None, repr=False)
@@ -51,7 +69,8 @@ class Secrets:
 
     def hide(self, text: str) -> str:
         """The text with each secret replaced by three dots."""
-        for secret in filter(None, (self.key, *self.others)):
+        known = filter(None, (self.key, *self.others))
+        for secret in sorted(known, key=len, reverse=True):  # one may hold another
             text = text.replace(secret, "...")
         return text
 
@@ -60,14 +79,20 @@ def read_addresses(config: ServerConfig, section: str = "policy") -> tuple[list[
     """The addresses with their variables filled in, and the secrets from the environment.
 
     Raises:
-        ConfigError: There is no address, one is none or stands there twice, a variable is not set, or the key
-            cannot be sent.
+        ConfigError: There is no address, one is none or stands there twice, a variable is not set, or that
+            was chosen for the key, or the key cannot be sent.
     """
     if not config.base_url:
         raise ConfigError(
             f"{section}.engine is 'openai' but {section}.base_url is missing; give the server's address"
         )
     key = os.environ.get(config.api_key_env, "").strip() or None
+    if key is None and config.api_key_env != DEFAULT_KEY_VARIABLE:
+        name = f"${config.api_key_env}" if config.api_key_env.isupper() else "the variable"  # or is it a key?
+        raise ConfigError(
+            f"{name} that {section}.api_key_env names is not set; export the key, or leave the setting out "
+            f"if the server wants none"
+        )
     if key is not None and not (key.isascii() and key.isprintable()):
         raise ConfigError(
             f"the key in ${config.api_key_env} has characters that no HTTP header can carry; export it again"
@@ -76,19 +101,21 @@ def read_addresses(config: ServerConfig, section: str = "policy") -> tuple[list[
     addresses = [
         Address(
             str(url.copy_with(username=None, password=None)).rstrip("/"),
+            given.rstrip("/"),
             httpx.BasicAuth(url.username, url.password) if url.userinfo else None,
         )
-        for url in parsed
+        for given, url in zip(config.base_url, parsed, strict=True)
     ]
-    _refuse_twins((each.url for each in addresses), f"{section}.base_url")
-    written = [
-        url.userinfo.decode().partition(":")[2] for url in parsed
-    ]  # as it stands there: p%40ss for p@ss
-    return addresses, Secrets(key, tuple({*written, *(url.password for url in parsed)}))
+    _refuse_twins(addresses, f"{section}.base_url")
+    hidden = {
+        each for given, url in zip(config.base_url, parsed, strict=True) for each in _hidden(given, url)
+    }
+    return addresses, Secrets(key, tuple(hidden))
 
 
 def _parse(given: str, setting: str) -> httpx.URL:
     """An address as it stands in the configuration. What its variables hold is shown in no error."""
+    shown = f"…@{given.rpartition('@')[2]}" if "@" in given else given
     try:
         url = httpx.URL(Template(given).substitute({k: v for k, v in os.environ.items() if v}))
     except KeyError as missing:
@@ -96,15 +123,33 @@ def _parse(given: str, setting: str) -> httpx.URL:
             f"{setting} is {given}, but ${missing.args[0]} is not set; export it first"
         ) from None
     except (ValueError, httpx.InvalidURL):
-        raise ConfigError(f"{setting} is {given}, which is no address; {_EXAMPLE}") from None
+        raise ConfigError(f"{setting} is {shown}, which is no address; {_EXAMPLE}") from None
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigError(f"{setting} is {given}, which is no address of a web server; {_EXAMPLE}") from None
+        raise ConfigError(f"{setting} is {shown}, which is no address of a web server; {_EXAMPLE}") from None
+    if url.query or url.fragment:
+        raise ConfigError(
+            f"{setting} is {shown}, and its variables bring in a '?' or '#'; end the address before that, "
+            f"and put a key into the variable of api_key_env"
+        )
     return url
 
 
-def _refuse_twins(urls: Iterable[str], setting: str) -> None:
+def _hidden(given: str, url: httpx.URL) -> Iterator[str]:
+    """What stands there for passwords and in the path that is not in the configuration's own text."""
+    user, _, password = url.userinfo.decode().partition(":")
+    yield password or user  # as it is written: p%40ss for p@ss
+    yield url.password or url.username
+    for segment in url.raw_path.decode().split("/"):
+        if segment not in given and not _VERSION.fullmatch(segment):
+            yield segment
+            yield unquote(segment)
+    path = given.partition("://")[2].partition("/")[2]
+    yield from (os.environ[name] for name in Template(path).get_identifiers())
+
+
+def _refuse_twins(addresses: Iterable[Address], setting: str) -> None:
     seen: set[str] = set()
-    for url in urls:
-        if url in seen:
-            raise ConfigError(f"{setting} names {url} twice; name each server once")
-        seen.add(url)
+    for each in addresses:
+        if each.url in seen:
+            raise ConfigError(f"{setting} names {each.shown} twice; name each server once")
+        seen.add(each.url)

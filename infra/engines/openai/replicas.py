@@ -7,16 +7,18 @@ import hashlib
 import logging
 import random
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infra.engines.openai.limit import AdaptiveLimit
 from infra.engines.openai.models import ask_for_model
+from infra.engines.openai.spending import NOTHING, UNKNOWN, Usage
 from infra.engines.openai.transport import Answer, Failure, Kind
 from rstar_core.errors import EngineError, EngineUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from infra.engines.openai.addresses import Address
     from infra.engines.openai.spending import Spending
@@ -45,10 +47,20 @@ class Replica:
     is_known: bool = False
     is_trusted: bool = False
     is_set_aside: bool = False
+    is_strict: bool = False
 
     def is_free(self, now: float) -> bool:
         """Whether it may be sent a request now."""
         return not self.is_set_aside and now >= self.quiet_until and self.in_flight < self.limit.value
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """What one request holds until it ends: a place at a server, and the money that it may cost."""
+
+    replica: Replica
+    reserved: float
+    usage: Usage = NOTHING
 
 
 class Replicas:
@@ -57,6 +69,7 @@ class Replicas:
     Requests of one question go to the same server while it has room, because that server has the question's
     earlier steps in its prefix cache. A server that does not answer is left alone for a growing while and the
     others take over; when nobody answers, a request waits for `unavailable_seconds` from its first failure.
+    A server that refuses fields which not every server knows, those in `optional`, is asked without them.
     """
 
     def __init__(
@@ -69,35 +82,42 @@ class Replicas:
         *,
         what: str = "policy server",
         models_path: str = "/models",
+        optional: tuple[str, ...] = (),
     ) -> None:
         self._replicas = [Replica(each, AdaptiveLimit(config.max_concurrency)) for each in addresses]
         self._transport, self._spending, self._config = transport, spending, config
-        self._model, self._what, self._models_path = model, what, models_path
+        self._model, self._what, self._models_path, self._optional = model, what, models_path, optional
         self._lock = threading.Lock()
 
-    async def ask(self, path: str, body: dict[str, Any], home: str) -> tuple[Address, Answer | Failure]:
+    async def ask(
+        self, path: str, body: dict[str, Any], home: str, most: float = 0.0
+    ) -> tuple[Address, Answer | Failure]:
         """The answer and who gave it, or a failure of kind `REFUSED`, with which the caller deals.
+
+        A request that may cost something is waited for even by a caller that is cancelled, so that its price
+        is known; at most `timeout_seconds`.
 
         Args:
             path: Below the servers' addresses.
             body: Of the request.
             home: Requests with the same value prefer the same server.
+            most: What one try may cost.
 
         Raises:
             EngineUnavailableError: No server answered for too long, or one failed over this request alone.
-            EngineError: A server has the wrong model, or the spending cap is reached.
+            EngineStoppedError: The spending cap has no room for it.
+            EngineError: A server has the wrong model.
         """
         loop = asyncio.get_running_loop()
         deadline, faults, attempts, last = float("inf"), 0, 0, None
         while True:
-            self._spending.check()
-            replica = await self._free(home, deadline, last)
-            answers = replica.answers
+            place = await self._admit(most, home, deadline, last)
+            replica, answers = place.replica, place.replica.answers
             try:
-                reply = await self._exchange(replica, path, body, again=attempts > 0)
+                exchange = self._exchange(place, path, body, again=attempts > 0)
+                reply = await (_to_its_end(exchange) if most else exchange)
             finally:
-                with self._lock:
-                    replica.in_flight -= 1
+                self._leave(place)
             if isinstance(reply, Answer) or reply.kind is Kind.REFUSED:
                 return replica.address, reply
             deadline = min(deadline, loop.time() + self._config.unavailable_seconds)
@@ -108,6 +128,23 @@ class Replicas:
                     raise self._unavailable(replica, reply, f"failed over one request {faults} times")
             if reply.kind is not Kind.GONE:  # else another server is asked at once
                 await asyncio.sleep(_pause(attempts))
+
+    async def _admit(
+        self, most: float, home: str, deadline: float, last: tuple[Replica, Failure] | None
+    ) -> _Place:
+        """Wait until the cap has room for the request and a server too."""
+        while not self._spending.reserve(most):  # noqa: ASYNC110 - many event loops, as in `_free`
+            await asyncio.sleep(_POLL_SECONDS)
+        try:
+            return _Place(await self._free(home, deadline, last), most)
+        except BaseException:
+            self._spending.settle(most, NOTHING)
+            raise
+
+    def _leave(self, place: _Place) -> None:
+        self._spending.settle(place.reserved, place.usage)
+        with self._lock:
+            place.replica.in_flight -= 1
 
     async def _free(self, home: str, deadline: float, last: tuple[Replica, Failure] | None) -> Replica:
         """Wait for a server with room and take a place there."""
@@ -126,21 +163,31 @@ class Replicas:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _exchange(
-        self, replica: Replica, path: str, body: dict[str, Any], *, again: bool
+        self, place: _Place, path: str, body: dict[str, Any], *, again: bool
     ) -> Answer | Failure:
         """One request to this server, before the first of which it has to show its models."""
+        replica = place.replica
         sent_at = asyncio.get_running_loop().time()
         failure = await self._unknown_model(replica)
         if failure is None:
-            self._spending.begin(again=again)
-            try:
-                reply = await self._transport.exchange(replica.address, path, body)
-            finally:
-                self._spending.end()
+            place.usage = UNKNOWN  # a server works on even if we end before it answers
+            with self._spending.in_flight(again=again):
+                reply = await self._send(replica, path, body)
+            place.usage = _usage(reply)
         else:
             reply = failure
         self._learn(replica, reply, sent_at)
         return reply
+
+    async def _send(self, replica: Replica, path: str, body: dict[str, Any]) -> Answer | Failure:
+        """One exchange, or a second one for the server that did not know an optional field."""
+        if not replica.is_strict:
+            reply = await self._transport.exchange(replica.address, path, body)
+            if not (isinstance(reply, Failure) and reply.is_about(self._optional)):
+                return reply
+            replica.is_strict = True
+        known = {name: value for name, value in body.items() if name not in self._optional}
+        return await self._transport.exchange(replica.address, path, known)
 
     async def _unknown_model(self, replica: Replica) -> Failure | None:
         """Refuse a server with the wrong model; one that had the right one before is set aside instead.
@@ -156,7 +203,7 @@ class Replicas:
             return None
         if failure.kind is not Kind.REFUSED:
             return failure
-        sentence = f"the {self._what} at {replica.address.url} is not used: {failure.reason}"
+        sentence = f"the {self._what} at {replica.address.shown} is not used: {failure.reason}"
         if not replica.is_trusted:
             raise EngineError(sentence)
         replica.is_set_aside = True
@@ -180,7 +227,8 @@ class Replicas:
             if reply.kind is Kind.BUSY:
                 replica.limit.was_too_much(sent_at, now)
             if reply.status is None:
-                replica.is_known = False  # whoever comes back there may have another model
+                # Whoever comes back there may be another server, with another model.
+                replica.is_known = replica.is_strict = False
             pause = min(reply.retry_after or 0.0, _MAX_ASKED_PAUSE_SECONDS)
             if reply.kind is Kind.GONE or replica.failures >= _MAX_IN_A_ROW:
                 pause = max(pause, _pause(replica.failures))
@@ -191,9 +239,29 @@ class Replicas:
     ) -> EngineUnavailableError:
         beside = f", nor did the {others} others" if others else ""
         return EngineUnavailableError(
-            f"the {self._what} at {replica.address.url} {what} ({failure.reason}){beside}; "
+            f"the {self._what} at {replica.address.shown} {what} ({failure.reason}){beside}; "
             "check that it runs and rerun the same command"
         )
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Answer | Failure]) -> Answer | Failure:
+    """Its result. If the caller is cancelled it ends all the same, unless its event loop ends before it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody else hears of it
+        raise
+
+
+def _usage(reply: Answer | Failure) -> Usage:
+    if isinstance(reply, Answer):
+        return Usage.of(reply.content)
+    return UNKNOWN if reply.may_cost else NOTHING
 
 
 def _pause(attempts: int) -> float:

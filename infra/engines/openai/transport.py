@@ -26,6 +26,10 @@ _GONE = {502, 504}  # a gateway speaks for a server that is not there
 _TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum model length", re.IGNORECASE)
 """How vLLM, SGLang, llama.cpp and OpenAI say it; each with a status of its own."""
 _OURS = {httpx.UnsupportedProtocol, httpx.LocalProtocolError}  # what we would send is wrong: no server saw it
+_UNSEEN = {*_OURS, httpx.ProxyError}
+_WRONG_BODY = {400, 422}
+_GIVEN_UP = {408, 504, 524}
+"""Who answers waited in vain for the one who works on; other errors say that nothing was generated."""
 
 
 class Kind(Enum):
@@ -64,6 +68,7 @@ class Failure:
         status: The HTTP status, or None.
         retry_after: Seconds for which the server asks not to be asked, or None.
         is_too_long: Whether the prompt is longer than the model's context.
+        may_cost: Whether the server may have worked on the request, and bill it.
     """
 
     kind: Kind
@@ -71,11 +76,16 @@ class Failure:
     status: int | None = None
     retry_after: float | None = None
     is_too_long: bool = False
+    may_cost: bool = False
 
     @property
     def is_ours(self) -> bool:
         """Whether it may be the request's fault: not where nobody is there, or they say to come later."""
         return self.kind is Kind.BROKEN or (self.kind is Kind.BUSY and self.status is None)
+
+    def is_about(self, fields: tuple[str, ...]) -> bool:
+        """Whether the server refuses what was sent, and names one of these fields of the body."""
+        return self.status in _WRONG_BODY and any(each in self.reason for each in fields)
 
 
 class Transport:
@@ -96,7 +106,12 @@ class Transport:
         try:
             async with (
                 asyncio.timeout(self._seconds),
-                httpx.AsyncClient(timeout=timeout, verify=self._tls, auth=address.auth) as client,
+                httpx.AsyncClient(
+                    timeout=timeout,
+                    verify=self._tls,
+                    auth=address.auth,
+                    trust_env=address.may_have_proxy,
+                ) as client,
             ):
                 response = await client.request(
                     "GET" if body is None else "POST",
@@ -107,11 +122,12 @@ class Transport:
         except httpx.ConnectTimeout as error:
             return self._failure(Kind.GONE, error)
         except (TimeoutError, httpx.TimeoutException):
-            return Failure(Kind.BUSY, f"no answer within {self._seconds:g} s")
+            return Failure(Kind.BUSY, f"no answer within {self._seconds:g} s", may_cost=True)
         except httpx.ConnectError as error:
             return self._failure(Kind.GONE, error)
         except httpx.HTTPError as error:
-            return self._failure(Kind.REFUSED if type(error) in _OURS else Kind.BROKEN, error)
+            kind = Kind.REFUSED if type(error) in _OURS else Kind.BROKEN
+            return self._failure(kind, error, may_cost=type(error) not in _UNSEEN)
         return self._judge(response)
 
     def _judge(self, response: httpx.Response) -> Answer | Failure:
@@ -121,7 +137,7 @@ class Transport:
                 return Answer(response.json(), response.headers)
             except ValueError:  # cut off on its way, or the page of a proxy
                 text = self._short(response.text)
-                return Failure(Kind.BROKEN, f"an answer that is no JSON: {text!r}", status)
+                return Failure(Kind.BROKEN, f"an answer that is no JSON: {text!r}", status, may_cost=True)
         is_too_long = bool(_TOO_LONG.search(response.text))
         words = self._short(_message(response.text))
         return Failure(
@@ -130,10 +146,11 @@ class Transport:
             status,
             _retry_after(response.headers.get("Retry-After")),
             is_too_long,
+            may_cost=status in _GIVEN_UP,
         )
 
-    def _failure(self, kind: Kind, error: httpx.HTTPError) -> Failure:
-        return Failure(kind, self._short(f"{type(error).__name__} {error}".strip()))
+    def _failure(self, kind: Kind, error: httpx.HTTPError, *, may_cost: bool = False) -> Failure:
+        return Failure(kind, self._short(f"{type(error).__name__} {error}".strip()), may_cost=may_cost)
 
     def _short(self, text: str) -> str:
         """In one line, without secrets and not too long."""

@@ -94,7 +94,7 @@ class Server:
 def policy_of(*servers, **changes):
     settings = {
         "base_url": [f"{each.url}/" for each in servers],
-        "api_key_env": KEY_VARIABLE,
+        **({"api_key_env": KEY_VARIABLE} if KEY_VARIABLE in os.environ else {}),
         "model": "tiny",
         "timeout_seconds": PATIENCE,
         "unavailable_seconds": PATIENCE,

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from infra.driver import Services, TreeJob, grow_tree, grow_trees
+from infra.driver import Services, TreeJob, grow_tree, grow_trees, together
 from infra.engines.scripted import ScriptedPolicy, random_arithmetic
 from infra.grading.fake import ExactGrader
 from infra.sandbox.fake import ScriptedRunner, printed
 from rstar_core.config import SearchConfig
-from rstar_core.errors import EngineError, SearchError
+from rstar_core.errors import EngineError, EngineStoppedError, SearchError
+from rstar_core.requests import Propose
 
 CONFIG = SearchConfig(num_candidates=3, num_rollouts=6, max_depth=6)
 JOBS = [
@@ -119,6 +120,48 @@ async def test_the_first_error_cancels_the_others():
     with pytest.raises(EngineError, match="the model is gone"):
         await collect(JOBS, services(policy))
     assert sorted(policy.cancelled) == [job.question for job in JOBS if job.question != "Question 3?"]
+
+
+class Stops:
+    """Refuses from some request on; what was asked before is answered, but later than the refusal comes."""
+
+    def __init__(self, count):
+        self.policy, self.left, self.answered = ScriptedPolicy(random_arithmetic), count, 0
+
+    async def propose(self, request):
+        self.left -= 1
+        if self.left < 0:
+            raise EngineStoppedError("the money is spent")
+        await asyncio.sleep(0.01 * (1 + self.left))
+        self.answered += 1
+        return await self.policy.propose(request)
+
+
+class Log(list):
+    def take(self, _):
+        return None
+
+    def append(self, _, reply):
+        super().append(reply)
+
+
+async def test_when_the_engine_stops_replies_in_flight_are_waited_for_and_logged():
+    policy, logs = Stops(len(JOBS) - 1), [Log() for _ in JOBS]
+    with pytest.raises(EngineStoppedError, match="the money is spent"):
+        [grown async for grown in grow_trees(JOBS, services(policy), logs)]
+    assert policy.answered == len(JOBS) - 1
+    assert sum(bool(log) for log in logs) == len(JOBS) - 1
+
+
+async def test_what_is_asked_together_ends_together():
+    policy = Breaks()
+    with pytest.raises(EngineError, match="the model is gone"):
+        await together(policy.propose(Propose(job.question, (), 1, 1, 0.8, 0.95, 64)) for job in JOBS)
+    assert len(policy.cancelled) == len(JOBS) - 1
+    stops = Stops(len(JOBS) - 1)
+    with pytest.raises(EngineStoppedError):
+        await together(stops.propose(Propose(job.question, (), 1, 1, 0.8, 0.95, 64)) for job in JOBS)
+    assert stops.answered == len(JOBS) - 1
 
 
 async def test_a_caller_that_leaves_early_cancels_the_rest():

@@ -115,9 +115,17 @@ def test_a_refused_request_is_not_tried_again_and_says_why(server):
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_another_number_of_choices_than_asked_for_is_passed_on_for_the_search_to_count(server, count):
-    server.replies = [(200, {"choices": good(*"abc")["choices"][:count], "usage": {"completion_tokens": 7}})]
+    server.replies = [
+        (
+            200,
+            {
+                "choices": good(*(f"{each}<end_of_step>" for each in "abc"))["choices"][:count],
+                "usage": {"completion_tokens": 7},
+            },
+        )
+    ]
     policy = policy_of(server)
-    assert "".join(each.text for each in run(policy.propose(ASK))) == "abc"[:count]
+    assert "".join(each.text[0] for each in run(policy.propose(ASK))) == "abc"[:count]
     assert policy.stats().generated_tokens == 7
 
 

@@ -48,7 +48,8 @@ def server():
 
 
 def address(serving):
-    return Address(f"http://127.0.0.1:{serving.server_address[1]}")
+    url = f"http://127.0.0.1:{serving.server_address[1]}"
+    return Address(url, url)
 
 
 @pytest.fixture(autouse=True)

@@ -218,32 +218,13 @@ def test_the_limit_falls_when_a_server_has_too_much_and_rises_again():
     assert limit.value == 10
 
 
-def test_money_is_counted_and_the_cap_ends_the_run_in_a_sentence(servers):
-    prices = {"price_per_million_input": 10_000.0, "price_per_million_output": 100_000.0}
-    policy = policy_of(servers[0], **prices, spending_cap=5.0)
-    for _ in range(3):
-        run(policy.propose(ASK))  # 100 tokens in, 10 out: 1 + 1
-    assert policy.stats().cost == pytest.approx(6.0)
-    with pytest.raises(EngineError, match=r"has cost 6\.00 in this run, and spending_cap is 5\.00; raise it"):
-        run(policy.propose(ASK))
-    assert len(servers[0].requests) == 3
-    assert (policy.stats().requests, policy.stats().retries) == (3, 0)
-
-
-def test_a_cap_needs_a_server_that_counts(servers):
-    servers[0].replies = [(200, good())]
-    policy = policy_of(servers[0], price_per_million_output=1.0, spending_cap=5.0)
-    with pytest.raises(EngineError, match="does not say how many tokens"):
-        run(policy.propose(ASK))
-
-
-def test_a_cap_needs_prices():
-    with pytest.raises(ValidationError, match="nothing costs anything; give the prices"):
-        PolicyConfig(spending_cap=1.0)
-
-
 def addresses(*urls):
-    return read_addresses(PolicyConfig(engine="openai", base_url=urls, api_key_env=KEY_VARIABLE))
+    return read_addresses(
+        PolicyConfig(
+            engine="openai",
+            base_url=urls,
+        )
+    )
 
 
 def test_an_address_takes_its_host_from_the_environment_and_hides_its_password():
@@ -262,25 +243,70 @@ def test_an_address_takes_its_host_from_the_environment_and_hides_its_password()
         (("gpu-host:8000/v1",), "no address"),
         (("ftp://gpu-host/v1",), "no address of a web server"),
         (("http://a/v1", "http://a/v1/"), "names http://a/v1 twice"),
+        (
+            ("http://a/$RSTAR_TEST_QUERY",),
+            r"is http://a/\$RSTAR_TEST_QUERY, and its variables bring in a '\?'",
+        ),
+        (("$RSTAR_TEST_QUERY@x:y",), "is …@x:y, which is no address"),
     ],
 )
 def test_what_is_no_address_is_said(urls, complaint):
-    with pytest.raises(ConfigError, match=complaint):
+    with environment("RSTAR_TEST_QUERY", "v1?key=sk-1"), pytest.raises(ConfigError, match=complaint):
         addresses(*urls)
 
 
-def test_a_password_in_a_configuration_is_refused_unshown():
-    with pytest.raises(ConfigError, match="environment variable and write") as refused:
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"base_url": "http://me:s3cret@a/v1"}, "environment variable and write"),
+        ({"base_url": "http://$ME:s3cret@a/v1"}, "environment variable and write"),
+        ({"base_url": "me:s3cret@a/v1"}, "environment variable and write"),
+        ({"base_url": "http://a/v1?api-key=s3cret"}, "end it before that, and put a key"),
+        ({"base_url": "http://a/v1#s3cret"}, "end it before that, and put a key"),
+        ({"api_key_env": "sk-s3cret"}, "is no name of an environment variable"),
+    ],
+)
+def test_a_secret_in_a_configuration_is_refused_unshown(setting, complaint):
+    with pytest.raises(ConfigError, match=complaint) as refused:
         parse_config(
-            {
-                "name": "x",
-                "sources": [{"kind": "builtin"}],
-                "rounds": [{}],
-                "policy": {"base_url": "http://me:pass@a/v1"},
-            },
+            {"name": "x", "sources": [{"kind": "builtin"}], "rounds": [{}], "policy": setting},
             origin="x.toml",
         )
-    assert "me:pass" not in str(refused.value)
+    with pytest.raises(ValidationError) as raw:
+        PolicyConfig(**setting)
+    assert "s3cret" not in str(refused.value) + str(raw.value)
+
+
+def test_what_a_variable_brings_into_a_path_is_shown_by_its_name(servers):
+    servers[0].replies = [(401, "no such tenant: s3cret%2Fx, or s3cret/x here")]
+    port = servers[0].port
+    given = f"http://127.0.0.1:{port}/tenants/$RSTAR_TEST_TENANT/v1"
+    servers[0].models = None
+    with (
+        environment("RSTAR_TEST_TENANT", "s3cret%2Fx"),
+        pytest.raises(EngineError, match=r"no such tenant: \.\.\., or \.\.\. here") as refused,
+    ):
+        run(policy_of(base_url=given).propose(ASK))
+    assert given in str(refused.value)
+    with environment("RSTAR_TEST_URL", "http://gpu-7:8000/s3cret/v1"):
+        (address,), secrets = addresses("$RSTAR_TEST_URL")
+    assert address.url == "http://gpu-7:8000/s3cret/v1"
+    assert secrets.hide("/s3cret/v1") == "/.../v1"
+    assert "s3cret" not in repr(address) + repr(secrets)
+
+
+def test_a_variable_that_was_chosen_for_the_key_has_to_be_set():
+    config = PolicyConfig(engine="openai", base_url="http://a/v1", api_key_env=KEY_VARIABLE)
+    with pytest.raises(
+        ConfigError, match=rf"\${KEY_VARIABLE} that policy\.api_key_env names is not set; export"
+    ):
+        read_addresses(config)
+    odd = config.model_copy(update={"api_key_env": "hf_s3cret"})  # a name by its form
+    with pytest.raises(ConfigError, match="the variable that policy") as refused:
+        read_addresses(odd)
+    assert "s3cret" not in str(refused.value)
+    with environment(KEY_VARIABLE, KEY):
+        assert read_addresses(config)[1].key == KEY
 
 
 def test_a_key_that_a_server_repeats_is_in_no_error(servers):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from prefect.states import Completed, Failed
 
-from rstar_core.errors import ConfigError, EngineUnavailableError, ShardTimeoutError
+from rstar_core.errors import ConfigError, EngineStoppedError, EngineUnavailableError, ShardTimeoutError
 from tasks.maintenance import maintain_catalog
 from tasks.options import RETRIES, retry_if_transient
 from tasks.shards import evaluate_shard, search_shard
@@ -28,6 +28,7 @@ def test_the_waits_grow_exponentially_and_are_not_the_same_for_all(task):
         (ShardTimeoutError("silent"), True),
         (ConnectionResetError(), True),
         (ConfigError("wrong"), False),
+        (EngineStoppedError("the cap is reached"), False),
         (ValueError("a bug"), False),
     ],
 )
