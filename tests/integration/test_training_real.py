@@ -143,7 +143,9 @@ def test_a_training_that_was_cut_off_goes_on_from_its_newest_whole_checkpoint(
     assert [point.step for point in result.curve] == list(range(1, 13))
     losses = [[point.loss for point in each.curve] for each in (result, whole)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # sums in another order
-    assert result.metrics["num_tokens"] == whole.metrics["num_tokens"]
+    tokens = [each.metrics["num_tokens"] for each in (result, whole)]
+    # pairs of one pass encode what they share once, so smaller passes of pairs have more tokens
+    assert tokens[0] == tokens[1] if make is sft_job else tokens[0] > tokens[1]
     assert result.tokens_per_second < 10 * whole.tokens_per_second
     assert not (result.model_dir / "trainer").exists()
 
@@ -249,10 +251,15 @@ def test_a_training_set_of_which_nothing_fits_is_a_sentence(policy_dir, tmp_path
 def test_a_loss_that_is_no_number_ends_the_training_and_nothing_is_left_under_its_name(
     policy_dir, tmp_path, make
 ):
-    job = make(policy_dir, tmp_path)
-    job = job.model_copy(update={"config": job.config.model_copy(update={"learning_rate": 1e30})})
+    from safetensors.torch import load_file, save_file
+
+    base = shutil.copytree(policy_dir, tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    job = make(base, tmp_path)
     with pytest.raises(
-        TrainingError, match=r"failed: The loss became nan at step \d; lower the learning rate"
+        TrainingError, match=r"failed: The loss became nan at step 1; lower the learning rate"
     ):
         run_training(job)
     assert not job.output.exists()
