@@ -1,0 +1,111 @@
+"""Servers of our own that hang or keep ending, with a small program in vLLM's place."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from infra.serving import ModelServer
+from infra.serving.server import Times
+from rstar_core.engine_config import PolicyConfig
+from rstar_core.errors import EngineError, ModelError
+from tests.integration.conftest import CommandProcess
+from tests.integration.stand_in_server import until, write_stand_in
+
+SHORT = Times(start=20, between_checks=0.1, answer=0.5, max_silent=3, grace=0.5, calm=60, pause=0.05)
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    def write(*, life=0.0):
+        program = write_stand_in(tmp_path, life=life)
+        monkeypatch.setenv("RSTAR_VLLM_PYTHON", str(program.python))
+        return program
+
+    return write
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(program, times=SHORT):
+        server = ModelServer(program.model, "small", "generate", PolicyConfig(engine="vllm"), times=times)
+        servers.append(server)
+        return server
+
+    yield start
+    for each in servers:
+        each.close()
+        each.log.unlink(missing_ok=True)
+
+
+def test_a_server_that_hangs_is_ended_with_its_helpers_and_started_again(stand_in, serve, caplog):
+    program = stand_in()
+    server = serve(program)
+    server.wait()
+    (first,) = program.starts()
+    os.kill(first[0], signal.SIGSTOP)
+    until(lambda: len(program.starts()) == 2)
+    until(server._answers)
+    server.check()
+    assert not set(first) & set(program.living())
+    assert re.search(r"vLLM with small did not answer for \d s and is started again", caplog.text)
+
+
+def test_a_server_that_is_slow_now_and_then_is_left_alone(stand_in, serve):
+    program = stand_in()
+    server = serve(program, replace(SHORT, max_silent=6))
+    server.wait()
+    ((process, _),) = program.starts()
+    for _ in range(4):  # two answers are missing each time
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(1.2)
+        os.kill(process, signal.SIGCONT)
+        until(server._answers)
+    assert len(program.starts()) == 1
+
+
+def test_a_server_that_keeps_ending_is_given_up(stand_in, serve, caplog):
+    program = stand_in(life=1.0)
+    server = serve(program)
+    server.wait()
+
+    async def ask():
+        await server.guard(asyncio.sleep(60))
+
+    sentence = r"^vLLM keeps ending with small: RuntimeError: out of luck \(its log is /"
+    with pytest.raises(EngineError, match=sentence):
+        asyncio.run(ask())
+    with pytest.raises(EngineError, match=sentence):
+        server.check()
+    assert len(program.starts()) == 4
+    assert caplog.text.count("vLLM with small has ended and is started again") == 3
+    assert program.living() == []
+
+
+def test_a_server_that_never_answers_is_ended(stand_in, serve):
+    program = stand_in()
+    program.python.write_text("#!/bin/sh\nexec sleep 600\n")
+    server = serve(program, Times(start=0.5, between_checks=0.1))
+    with pytest.raises(ModelError, match=r"^vLLM does not start with small: it did not answer for 1 s"):
+        server.wait()
+
+
+def test_rstar_serve_says_that_it_starts_a_server_again(stand_in, request):
+    program = stand_in()
+    line = CommandProcess()
+    request.addfinalizer(line.close)
+    command = line.start("serve", "policy", program.model)
+    while "base_url" not in command.stdout.readline():
+        assert command.poll() is None, command.stderr.read()
+    os.kill(program.starts()[0][0], signal.SIGKILL)
+    said = command.stderr.readline()
+    assert said.strip() == f"vLLM with {program.model} has ended and is started again"
+    command.send_signal(signal.SIGTERM)
+    command.communicate(timeout=60)
+    assert program.living() == []
