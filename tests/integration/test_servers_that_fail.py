@@ -96,6 +96,14 @@ def test_a_server_that_never_answers_is_ended(stand_in, serve):
         server.wait()
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy"])
+def test_a_server_of_our_own_is_behind_no_proxy(stand_in, serve, monkeypatch, name):
+    for each in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    serve(stand_in()).wait()
+
+
 def test_rstar_serve_says_that_it_starts_a_server_again(stand_in, request):
     program = stand_in()
     line = CommandProcess()
