@@ -9,7 +9,6 @@ import re
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx
 
 from infra.serving.environment import Runner, command, environment, find_python
+from infra.supervised import stop, supervised
 from rstar_core.errors import ConfigError, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -40,18 +40,6 @@ _PREFIX: Final = re.compile(r"^\(\w+ pid=\d+\) (?:ERROR [\d: .-]+\[[^]]*\] ?)?")
 _ERROR: Final = re.compile(
     r"^(?:.*\] |\(\w+ pid=\d+\) )?\s*(\w[\w.]*(?:Error|Exception)(?:: .*)?)$", re.MULTILINE
 )
-
-# A server starts processes of its own, which can outlive it. They are one group with this supervisor, which
-# ends the group when the server ends or the pipe from us closes; it closes however we end, by `kill -9` too.
-_SUPERVISE: Final = """
-import os, select, signal, subprocess, sys
-server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
-ended = os.pidfd_open(server.pid)
-if ended not in select.select([ended, 0], [], [])[0]:
-    server.terminate()
-    select.select([ended], [], [], float(sys.argv[1]))
-os.killpg(0, signal.SIGKILL)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +153,7 @@ class ModelServer:
         """Stop it and everything it has started, first gently. May be called twice."""
         with self._starting:  # no other process takes the place of the one that is stopped
             self._closing.set()
-            self._stop()
+            stop(self._process)
         self._watcher.join()
         with suppress(OSError):  # closed before
             os.close(self._output)
@@ -176,19 +164,13 @@ class ModelServer:
         self._answered = False
         self._log_start = len(self.log.read_text(errors="replace"))
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _SUPERVISE, str(self._times.grace), *self._command],
+            supervised(self._command, grace_seconds=self._times.grace),
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env=self._environment,
-            start_new_session=True,  # Ctrl-C in a terminal is for us to pass on
+            start_new_session=True,
         )
-
-    def _stop(self) -> None:
-        process = self._process
-        if process.stdin is not None:
-            process.stdin.close()
-        process.wait()
 
     def _watch(self) -> None:
         """Start it again when it ends or hangs; give up if it never answered, or fails again and again."""
@@ -200,7 +182,7 @@ class ModelServer:
             with self._starting:
                 if self._closing.is_set():
                     return
-                self._stop()
+                stop(self._process)
             deaths = 1 if well - began > self._times.calm else deaths + 1
             if not self._ready or deaths > _MAX_DEATHS:
                 what = "does not start" if not self._ready else "keeps hanging" if hangs else "keeps ending"

@@ -1,14 +1,13 @@
 """A program in vLLM's place: a real process that answers /health at its port, until it is stopped or ends.
 
-`write_stand_in` writes it where `RSTAR_VLLM_PYTHON` may point. Each start adds its id and that of a helper to
-a diary.
+`write_stand_in` writes it where `RSTAR_VLLM_PYTHON` may point. Each start adds its id and that of a helper in
+a session of its own to a diary.
 """
 
 import json
 import sys
-import time
 
-import psutil
+from tests.integration.conftest import lives
 
 _PROGRAM = """#!{python}
 import os, subprocess, sys, threading, time
@@ -28,7 +27,7 @@ def end():
     print("RuntimeError: out of luck", flush=True)
     os._exit(1)
 
-helper = subprocess.Popen(["sleep", "600"])
+helper = subprocess.Popen(["sleep", "600"], start_new_session=True)
 with open({diary!r}, "a") as diary:
     diary.write(f"{{os.getpid()}} {{helper.pid}}\\n")
 if {life}:
@@ -61,24 +60,9 @@ class StandIn:
 
     def living(self):
         """Those of them that are still there."""
-        return [each for start in self.starts() for each in start if _lives(each)]
+        return [each for start in self.starts() for each in start if lives(each)]
 
 
 def write_stand_in(folder, *, life=0.0):
     """Write the program into the folder; it ends by itself after so many seconds, or never with 0."""
     return StandIn(folder, life)
-
-
-def until(condition, seconds=30):
-    """Wait for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def _lives(number):
-    try:
-        return psutil.Process(number).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-    except psutil.NoSuchProcess:
-        return False
