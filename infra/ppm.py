@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from infra.models.layout import max_positions
 from infra.packing import PackedRow, classify, micro_batches, pack
 from infra.tokens import encode_piece, encode_pieces, keep_newest
 from rstar_core.errors import EngineError, ModelError
@@ -82,10 +83,18 @@ def load_scorer(model_dir: Path) -> tuple[Any, Any]:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
-def longest_input(tokenizer: Any) -> int:  # noqa: ANN401
-    """Tokens of the longest input that the PPM was trained with, or 2048 if nothing says it."""
+def longest_input(tokenizer: Any, model_dir: Path) -> int:  # noqa: ANN401
+    """Tokens of the longest input that the model takes, in training and wherever it scores.
+
+    That is what the tokenizer says (of a PPM: what it was trained with), or 2048 if it does not, and never
+    more than the model has positions.
+
+    Raises:
+        ModelError: The model's configuration cannot be read.
+    """
     trained = int(tokenizer.model_max_length)
-    return trained if trained < _NO_LIMIT else _DEFAULT_MAX_LENGTH
+    longest = trained if trained < _NO_LIMIT else _DEFAULT_MAX_LENGTH
+    return min(longest, max_positions(model_dir) or longest)
 
 
 def score_inputs(
@@ -128,7 +137,7 @@ class TransformersScorer:
 
     Args:
         model_dir: A one-label sequence classifier, as `infra.training` leaves it.
-        max_length: Longest input in tokens; None means what it was trained with.
+        max_length: Longest input in tokens; None means what `longest_input` says.
 
     Raises:
         ModelError: The checkpoint cannot be loaded or is no step scorer.
@@ -136,7 +145,7 @@ class TransformersScorer:
 
     def __init__(self, model_dir: Path, *, max_length: int | None = None) -> None:
         self._model, self._tokenizer = load_scorer(model_dir)
-        self._max_length = max_length or longest_input(self._tokenizer)
+        self._max_length = max_length or longest_input(self._tokenizer, model_dir)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False

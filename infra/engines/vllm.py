@@ -92,7 +92,7 @@ class VllmScorer:
     def __init__(self, model_dir: Path, name: str, config: ScorerConfig) -> None:
         self._tokenizer, self._name = scorer_tokenizer(model_dir), name
         self._max_length = min(
-            longest_input(self._tokenizer),
+            longest_input(self._tokenizer, model_dir),
             longest_served(model_dir, config.server_arguments, ours=not config.base_url),
         )
         self._server = None if config.base_url else ModelServer(model_dir, name, "pooling", config)

@@ -102,6 +102,21 @@ def read_config(directory: Path) -> dict[str, Any]:
     return content
 
 
+def max_positions(directory: Path) -> int | None:
+    """Tokens that the model has positions for; None if its configuration does not say it.
+
+    Raises:
+        ModelError: The configuration cannot be read, or says something that is no number of tokens.
+    """
+    positions = read_config(directory).get("max_position_embeddings") or None
+    if isinstance(positions, bool) or not isinstance(positions, int | None) or (positions or 1) < 1:
+        raise ModelError(
+            f"The configuration of the model in {directory} has max_position_embeddings = {positions!r}, "
+            "which is no number of tokens; save or pull the model again."
+        )
+    return positions
+
+
 def digest_of_weights(directory: Path) -> str:
     """SHA-256 of the weights file, or of all shards in the order of their names."""
     digest = hashlib.sha256()

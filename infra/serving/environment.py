@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from infra.models.layout import read_config
+from infra.models.layout import max_positions
 from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def longest_served(model_dir: Path, arguments: Sequence[str], *, ours: bool) -> 
 
 
 def _positions(model_dir: Path) -> int:
-    return int(read_config(model_dir).get("max_position_embeddings") or _MAX_LENGTH)
+    return max_positions(model_dir) or _MAX_LENGTH
 
 
 def environment(config: ServerConfig) -> dict[str, str]:
