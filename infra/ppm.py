@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from infra.models.layout import max_positions
+from infra.models.layout import loading, max_positions
 from infra.packing import PackedRow, classify, micro_batches, pack
 from infra.tokens import encode_piece, encode_pieces, keep_newest
 from rstar_core.errors import EngineError, ModelError
@@ -54,7 +54,7 @@ def scorer_tokenizer(model_dir: Path) -> Any:  # noqa: ANN401  # transformers is
     """
     from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415  # heavy
 
-    try:
+    with loading(model_dir):
         config = AutoConfig.from_pretrained(model_dir)
         architecture = (config.architectures or ["unknown"])[0]
         if not architecture.endswith("ForSequenceClassification") or config.num_labels != 1:
@@ -62,8 +62,6 @@ def scorer_tokenizer(model_dir: Path) -> Any:  # noqa: ANN401  # transformers is
                 f"{model_dir} holds a {architecture}, not a step scorer; train one with the ppm job."
             )
         return AutoTokenizer.from_pretrained(model_dir)
-    except (OSError, ValueError) as error:
-        raise _unreadable(model_dir, error) from error
 
 
 def load_scorer(model_dir: Path) -> tuple[Any, Any]:
@@ -76,10 +74,8 @@ def load_scorer(model_dir: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415  # heavy
 
     tokenizer = scorer_tokenizer(model_dir)
-    try:
+    with loading(model_dir):
         model = AutoModelForSequenceClassification.from_pretrained(model_dir, dtype=torch.float32)
-    except Exception as error:  # a file that was cut off raises an error of safetensors' own
-        raise _unreadable(model_dir, error) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
@@ -120,10 +116,6 @@ def pack_request(
     if len(prefix) + max(map(len, endings)) <= max_length and all(endings):
         return [pack(prefix, endings)]
     return [pack((), [ids]) for ids in score_inputs(tokenizer, request, candidates, max_length)]
-
-
-def _unreadable(model_dir: Path, error: Exception) -> ModelError:
-    return ModelError(f"The step scorer in {model_dir} cannot be loaded ({error}).")
 
 
 @dataclass(frozen=True, slots=True)
