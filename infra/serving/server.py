@@ -82,6 +82,7 @@ class ModelServer:
         config: How.
         host: Address to listen at.
         port: Port to listen at; None takes a free one.
+        keyed: Whether it wants the key in $VLLM_API_KEY, as one that others ask may.
         times: How long it may take.
 
     Attributes:
@@ -101,6 +102,7 @@ class ModelServer:
         *,
         host: str = "127.0.0.1",
         port: int | None = None,
+        keyed: bool = False,
         times: Times = _TIMES,
     ) -> None:
         self._name, self._times = name, times
@@ -108,7 +110,7 @@ class ModelServer:
         base = f"http://{_reachable(host)}:{address[1]}"
         self.url, self._health = f"{base}/v1", f"{base}/health"
         self._command = command(find_python(), model_dir, name, runner, address, config)
-        self._environment = environment(config)
+        self._environment = environment(config, keyed=keyed)
         descriptor, log = tempfile.mkstemp(prefix=f"rstar-vllm-{runner}-", suffix=".log")
         self.log, self._output = Path(log), descriptor
         self._closing, self._starting = threading.Event(), threading.Lock()

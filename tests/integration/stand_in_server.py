@@ -15,7 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200)
+        key = os.environ.get("VLLM_API_KEY")
+        refused = key and self.path != "/health" and self.headers["Authorization"] != "Bearer " + key
+        self.send_response(401 if refused else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -7,12 +7,15 @@ import signal
 import time
 from dataclasses import replace
 
+import httpx
+import psutil
 import pytest
 
+from infra.engines.vllm import VllmPolicy, VllmScorer
 from infra.serving import ModelServer
 from infra.serving.server import Times
-from rstar_core.engine_config import PolicyConfig
-from rstar_core.errors import EngineError, ModelError
+from rstar_core.engine_config import PolicyConfig, ScorerConfig
+from rstar_core.errors import ConfigError, EngineError, ModelError
 from tests.integration.conftest import CommandProcess, until
 from tests.integration.stand_in_server import write_stand_in
 
@@ -33,8 +36,9 @@ def stand_in(tmp_path, monkeypatch):
 def serve():
     servers = []
 
-    def start(program, times=SHORT):
-        server = ModelServer(program.model, "small", "generate", PolicyConfig(engine="vllm"), times=times)
+    def start(program, times=SHORT, **settings):
+        config = PolicyConfig(engine="vllm")
+        server = ModelServer(program.model, "small", "generate", config, times=times, **settings)
         servers.append(server)
         return server
 
@@ -106,14 +110,48 @@ def test_a_server_of_our_own_is_behind_no_proxy(stand_in, serve, monkeypatch, na
 
 def test_rstar_serve_says_that_it_starts_a_server_again(stand_in, request):
     program = stand_in()
-    line = CommandProcess()
+    line = CommandProcess(VLLM_API_KEY="secret")
     request.addfinalizer(line.close)
     command = line.start("serve", "policy", program.model)
     while "base_url" not in command.stdout.readline():
         assert command.poll() is None, command.stderr.read()
+    assert command.stdout.readline() == 'api_key_env = "VLLM_API_KEY"\n'
     os.kill(program.starts()[0][0], signal.SIGKILL)
     said = command.stderr.readline()
     assert said.strip() == f"vLLM with {program.model} has ended and is started again"
     command.send_signal(signal.SIGTERM)
     command.communicate(timeout=60)
     assert program.living() == []
+
+
+def test_a_client_that_cannot_be_made_leaves_no_server_behind(stand_in, tiny_model, monkeypatch):
+    program = stand_in()
+    monkeypatch.setenv("OPENAI_API_KEY", "ключ")
+    engine = {"engine": "vllm"}
+    with pytest.raises(ConfigError, match="that no HTTP header can carry"):
+        VllmPolicy(tiny_model, "small", "finetuned", PolicyConfig(**engine))
+    ppm = scorer_of(tiny_model, program.model.parent / "ppm")
+    with pytest.raises(ConfigError, match="that no HTTP header can carry"):
+        VllmScorer(ppm, "small", ScorerConfig(**engine))
+    assert not psutil.Process().children(recursive=True)
+    assert program.living() == []
+
+
+def scorer_of(policy, folder):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    AutoModelForSequenceClassification.from_pretrained(policy, num_labels=1).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(policy).save_pretrained(folder)
+    return folder
+
+
+def test_a_key_for_vllm_is_for_servers_that_others_ask(stand_in, serve, monkeypatch):
+    """We send another, or none; `rstar serve` may be open to a network."""
+    monkeypatch.setenv("VLLM_API_KEY", "secret")
+    program = stand_in()
+    ours, theirs = serve(program), serve(program, keyed=True)
+    for server, status in ((ours, 200), (theirs, 401)):
+        server.wait()
+        assert httpx.get(f"{server.url}/models", trust_env=False).status_code == status
+    known = {"Authorization": "Bearer secret"}
+    assert httpx.get(f"{theirs.url}/models", trust_env=False, headers=known).status_code == 200
