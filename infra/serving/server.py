@@ -115,7 +115,8 @@ class ModelServer:
         self.log, self._output = Path(log), descriptor
         self._closing, self._starting = threading.Event(), threading.Lock()
         self._failure: str | None = None
-        self._ready = self._answered = False  # ever, and since it was last started
+        self._ready = False
+        self._well: float | None = None  # when it last answered, since it was last started
         self._process = self._start()
         self._watcher = threading.Thread(target=self._watch, name=f"rstar-vllm-{runner}", daemon=True)
         self._watcher.start()
@@ -163,7 +164,7 @@ class ModelServer:
             self.log.unlink(missing_ok=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._answered = False
+        self._well = None
         self._log_start = len(self.log.read_text(errors="replace"))
         return subprocess.Popen(
             supervised(self._command, grace_seconds=self._times.grace),
@@ -202,16 +203,16 @@ class ModelServer:
 
     def _until_it_fails(self) -> tuple[float, bool]:
         """When it was last well, on the monotonic clock, and whether it hangs; else it has ended."""
-        well, num_silent = time.monotonic(), 0
+        began, num_silent = time.monotonic(), 0
         while not self._has_ended():
-            if self._answers():
-                well, num_silent = time.monotonic(), 0
-            elif self._answered:
-                num_silent += 1
+            answers = self._answers()
+            if self._well is None:  # it is still starting
+                if time.monotonic() - began > self._times.start:
+                    return began, True
+                continue
+            num_silent = 0 if answers else num_silent + 1
             if num_silent >= self._times.max_silent:
-                return well, True
-            if not self._answered and time.monotonic() - well > self._times.start:
-                return well, True
+                return self._well, True
         return time.monotonic(), False
 
     def _has_ended(self) -> bool:
@@ -229,7 +230,7 @@ class ModelServer:
         except httpx.HTTPError:
             return False
         if reply.is_success:
-            self._ready = self._answered = True
+            self._ready, self._well = True, time.monotonic()
         return reply.is_success
 
     def _last_words(self) -> str:

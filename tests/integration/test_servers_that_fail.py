@@ -92,6 +92,21 @@ def test_a_server_that_keeps_ending_is_given_up(stand_in, serve, caplog):
     assert program.living() == []
 
 
+def test_a_server_that_keeps_hanging_is_given_up(stand_in, serve):
+    program = stand_in()
+    server = serve(program)
+    server.wait()
+    for number in range(1, 5):
+        until(lambda number=number: len(program.starts()) == number and server._answers())
+        os.kill(program.starts()[-1][0], signal.SIGSTOP)
+    until(lambda: server._failure is not None)
+    with pytest.raises(
+        EngineError, match=r"^vLLM keeps hanging with small: it did not answer for \d+ s \(its"
+    ):
+        server.check()
+    assert program.living() == []
+
+
 def test_a_server_that_never_answers_is_ended(stand_in, serve):
     program = stand_in()
     program.python.write_text("#!/bin/sh\nexec sleep 600\n")
