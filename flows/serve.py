@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -52,16 +53,18 @@ def _keep_alive(
     role: Role, directory: Path, name: str, config: ServerConfig, host: str, port: int | None
 ) -> None:
     from infra.serving import ModelServer  # noqa: PLC0415 - see flows/cli.py
+    from infra.serving.environment import KEY_VARIABLE  # noqa: PLC0415 - as above
 
     signal.signal(signal.SIGTERM, _as_interrupt)
     runner: Literal["generate", "pooling"] = "generate" if role == "policy" else "pooling"
-    server = ModelServer(directory, name, runner, config, host=host, port=port)
+    server = ModelServer(directory, name, runner, config, host=host, port=port, keyed=True)
     try:
         print(f"vLLM is starting with {directory}; its log is {server.log}", flush=True)
         server.wait()
         print(f"{name} is served at {server.url}; Ctrl-C stops it. In a configuration:\n")
         section = role if role == "policy" else "scorer"
-        print(f'[{section}]\nengine = "vllm"\nbase_url = "{server.url}"\n', flush=True)
+        key = f'api_key_env = "{KEY_VARIABLE}"\n' if os.environ.get(KEY_VARIABLE) else ""
+        print(f'[{section}]\nengine = "vllm"\nbase_url = "{server.url}"\n{key}', flush=True)
         while True:
             time.sleep(_POLL_SECONDS)
             server.check()

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from infra.models.layout import loading, max_positions
 from infra.packing import PackedRow, classify, micro_batches, pack
 from infra.tokens import encode_piece, encode_pieces, keep_newest
 from rstar_core.errors import EngineError, ModelError
@@ -53,7 +54,7 @@ def scorer_tokenizer(model_dir: Path) -> Any:  # noqa: ANN401  # transformers is
     """
     from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415  # heavy
 
-    try:
+    with loading(model_dir):
         config = AutoConfig.from_pretrained(model_dir)
         architecture = (config.architectures or ["unknown"])[0]
         if not architecture.endswith("ForSequenceClassification") or config.num_labels != 1:
@@ -61,8 +62,6 @@ def scorer_tokenizer(model_dir: Path) -> Any:  # noqa: ANN401  # transformers is
                 f"{model_dir} holds a {architecture}, not a step scorer; train one with the ppm job."
             )
         return AutoTokenizer.from_pretrained(model_dir)
-    except (OSError, ValueError) as error:
-        raise _unreadable(model_dir, error) from error
 
 
 def load_scorer(model_dir: Path) -> tuple[Any, Any]:
@@ -75,17 +74,23 @@ def load_scorer(model_dir: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415  # heavy
 
     tokenizer = scorer_tokenizer(model_dir)
-    try:
+    with loading(model_dir):
         model = AutoModelForSequenceClassification.from_pretrained(model_dir, dtype=torch.float32)
-    except Exception as error:  # a file that was cut off raises an error of safetensors' own
-        raise _unreadable(model_dir, error) from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
-def longest_input(tokenizer: Any) -> int:  # noqa: ANN401
-    """Tokens of the longest input that the PPM was trained with, or 2048 if nothing says it."""
+def longest_input(tokenizer: Any, model_dir: Path) -> int:  # noqa: ANN401
+    """Tokens of the longest input that the model takes, in training and wherever it scores.
+
+    That is what the tokenizer says (of a PPM: what it was trained with), or 2048 if it does not, and never
+    more than the model has positions.
+
+    Raises:
+        ModelError: The model's configuration cannot be read.
+    """
     trained = int(tokenizer.model_max_length)
-    return trained if trained < _NO_LIMIT else _DEFAULT_MAX_LENGTH
+    longest = trained if trained < _NO_LIMIT else _DEFAULT_MAX_LENGTH
+    return min(longest, max_positions(model_dir) or longest)
 
 
 def score_inputs(
@@ -113,10 +118,6 @@ def pack_request(
     return [pack((), [ids]) for ids in score_inputs(tokenizer, request, candidates, max_length)]
 
 
-def _unreadable(model_dir: Path, error: Exception) -> ModelError:
-    return ModelError(f"The step scorer in {model_dir} cannot be loaded ({error}).")
-
-
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     request: Score
@@ -128,7 +129,7 @@ class TransformersScorer:
 
     Args:
         model_dir: A one-label sequence classifier, as `infra.training` leaves it.
-        max_length: Longest input in tokens; None means what it was trained with.
+        max_length: Longest input in tokens; None means what `longest_input` says.
 
     Raises:
         ModelError: The checkpoint cannot be loaded or is no step scorer.
@@ -136,7 +137,7 @@ class TransformersScorer:
 
     def __init__(self, model_dir: Path, *, max_length: int | None = None) -> None:
         self._model, self._tokenizer = load_scorer(model_dir)
-        self._max_length = max_length or longest_input(self._tokenizer)
+        self._max_length = max_length or longest_input(self._tokenizer, model_dir)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False

@@ -6,6 +6,7 @@ exactly, so the server finds them in its prefix cache, and it sees what the trai
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from infra.tokens import check_tags, encode_pieces
 from rstar_core.errors import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from infra.engines.base import EngineStats
@@ -51,14 +53,15 @@ class VllmPolicy:
     def __init__(
         self, model_dir: Path, name: str, style: PromptStyle, config: PolicyConfig, *, spent: float = 0.0
     ) -> None:
-        encode = partial(encode_pieces, _tokenizer(model_dir))  # first: what may fail leaves no server behind
+        encode = partial(encode_pieces, _tokenizer(model_dir))
         self._server = None if config.base_url else ModelServer(model_dir, name, "generate", config)
-        changes = {"model": name, "base_url": _addresses(self._server, config)}
-        asked = config.model_copy(update=changes)
-        self._policy = OpenAIPolicy(style, asked, encode, spent=spent)
-        addresses, _ = read_addresses(asked, "policy")
-        servers = [_without_version(each) for each in addresses]
-        self._queues = QueueTimes(servers, ours=self._server is not None)
+        with _closed_on_error(self._server):
+            changes = {"model": name, "base_url": _addresses(self._server, config)}
+            asked = config.model_copy(update=changes)
+            self._policy = OpenAIPolicy(style, asked, encode, spent=spent)
+            addresses, _ = read_addresses(asked, "policy")
+            servers = [_without_version(each) for each in addresses]
+            self._queues = QueueTimes(servers, ours=self._server is not None)
 
     def wait(self) -> None:
         """Return once a server of our own answers. Raises: ModelError: It does not start."""
@@ -96,12 +99,13 @@ class VllmScorer:
     def __init__(self, model_dir: Path, name: str, config: ScorerConfig) -> None:
         self._tokenizer, self._name = scorer_tokenizer(model_dir), name
         self._max_length = min(
-            longest_input(self._tokenizer),
+            longest_input(self._tokenizer, model_dir),
             longest_served(model_dir, config.server_arguments, ours=not config.base_url),
         )
         self._server = None if config.base_url else ModelServer(model_dir, name, "pooling", config)
         asked = config.model_copy(update={"base_url": _addresses(self._server, config)})
-        addresses, self._secrets = read_addresses(asked, "scorer")
+        with _closed_on_error(self._server):
+            addresses, self._secrets = read_addresses(asked, "scorer")
         self._spending = Spending()
         self._replicas = Replicas(
             [_without_version(each) for each in addresses],
@@ -161,6 +165,17 @@ class VllmScorer:
                 "serve a one-label classifier with --runner pooling"
             )
         return found
+
+
+@contextmanager
+def _closed_on_error(server: ModelServer | None) -> Iterator[None]:
+    """A client that cannot be made, for example with a key that nobody can send, leaves no server behind."""
+    try:
+        yield
+    except BaseException:
+        if server is not None:
+            server.close()
+        raise
 
 
 def _without_version(address: Address) -> Address:

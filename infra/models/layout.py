@@ -49,11 +49,19 @@ def missing_parts(directory: Path) -> list[str]:
         return missing
     if not index.is_file():
         return [*missing, _WEIGHTS]
+    shards = _shards(index)
+    if not shards:
+        return [*missing, f"a {_WEIGHTS_INDEX} that names its shards"]
+    return missing + sorted(shard for shard in shards if not (directory / shard).is_file())
+
+
+def _shards(index: Path) -> set[str]:
+    """Files that a weight index names; none if it cannot be read or any of them is no name."""
     try:
         shards = set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError):
-        return [*missing, f"a readable {_WEIGHTS_INDEX}"]
-    return missing + sorted(shard for shard in shards if not (directory / shard).is_file())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return set()
+    return shards if all(isinstance(shard, str) and shard for shard in shards) else set()
 
 
 def check_directory(directory: Path) -> Path:
@@ -98,10 +106,29 @@ def read_config(directory: Path) -> dict[str, Any]:
         ModelError: It cannot be read.
     """
     try:
-        content: dict[str, Any] = json.loads((directory / "config.json").read_text())
+        content = json.loads((directory / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise ModelError(f"The configuration of the model in {directory} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise ModelError(
+            f"The configuration of the model in {directory} is no JSON object; save or pull the model again."
+        )
     return content
+
+
+def max_positions(directory: Path) -> int | None:
+    """Tokens that the model has positions for; None if its configuration does not say it.
+
+    Raises:
+        ModelError: The configuration cannot be read, or says something that is no number of tokens.
+    """
+    positions = read_config(directory).get("max_position_embeddings") or None
+    if isinstance(positions, bool) or not isinstance(positions, int | None) or (positions or 1) < 1:
+        raise ModelError(
+            f"The configuration of the model in {directory} has max_position_embeddings = {positions!r}, "
+            "which is no number of tokens; save or pull the model again."
+        )
+    return positions
 
 
 def digest_of_weights(directory: Path) -> str:
@@ -153,11 +180,12 @@ def check_role(directory: Path, role: Literal["policy", "ppm"]) -> None:
         ModelError: It is something else.
     """
     config = read_config(directory)
-    architecture = (config.get("architectures") or ["unknown"])[0]
+    named, labels = config.get("architectures"), config.get("id2label")
+    architecture = str(named[0]) if isinstance(named, list) and named else "model of unknown kind"
     if role == "policy":
         fits, wanted = architecture.endswith("ForCausalLM"), "policy"
     else:
-        one_label = len(config.get("id2label", (0, 1))) == 1
+        one_label = isinstance(labels, dict) and len(labels) == 1
         fits, wanted = architecture.endswith("ForSequenceClassification") and one_label, "step scorer"
     if not fits:
         raise ModelError(f"The model in {directory} is a {architecture}, not a {wanted}; name another one.")

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from infra.models.layout import read_config
+from infra.models.layout import max_positions
 from rstar_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Runner = Literal["generate", "pooling"]
 
+KEY_VARIABLE = "VLLM_API_KEY"
 _OWN = Path(__file__).resolve().parents[2] / ".venv-vllm" / "bin" / "python"
 _CPU = Path("/proc/cpuinfo")
 _MEBIBYTES = 1024
@@ -150,20 +151,26 @@ def longest_served(model_dir: Path, arguments: Sequence[str], *, ours: bool) -> 
 
 
 def _positions(model_dir: Path) -> int:
-    return int(read_config(model_dir).get("max_position_embeddings") or _MAX_LENGTH)
+    return max_positions(model_dir) or _MAX_LENGTH
 
 
-def environment(config: ServerConfig) -> dict[str, str]:
+def environment(config: ServerConfig, *, keyed: bool = False) -> dict[str, str]:
     """Environment of a server: nothing phones home, and what is set already stays.
 
     On a CPU vLLM would pin its threads and leave one core out, so that two servers on two cores share one.
+
+    Args:
+        config: How it serves.
+        keyed: Whether it wants the key in $VLLM_API_KEY, if there is one. A server that we alone ask must
+            not: we send the key that the configuration names, which is another.
     """
     gibibytes = max(1, -(-config.cache_mb // _MEBIBYTES))
+    given = {name: value for name, value in os.environ.items() if keyed or name != KEY_VARIABLE}
     return {
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(gibibytes),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        **os.environ,
+        **given,
     }

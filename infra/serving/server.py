@@ -1,4 +1,4 @@
-"""One vLLM server of our own: started, watched, started again if it dies, and gone when we are gone."""
+"""One vLLM server of our own: started, watched, started again if it dies or hangs, gone when we are gone."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import logging
 import os
 import re
 import socket
+import ssl
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
 
 from infra.serving.environment import Runner, command, environment, find_python
+from infra.supervised import stop, supervised
 from rstar_core.errors import ConfigError, EngineError, ModelError
 
 if TYPE_CHECKING:
@@ -28,12 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_START_SECONDS: Final = 1800.0  # a model of many shards on a cold disk
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # made once: certificates take 50 ms to read
 _POLL_SECONDS: Final = 0.25
 _LOOK_SECONDS: Final = 2.0
-_GRACE_SECONDS: Final = 15.0
 _MAX_DEATHS: Final = 3
-_CALM_SECONDS: Final = 120.0
 _TAIL_LINES: Final = 3
 _SHOWN_CHARACTERS: Final = 400
 _PREFIX: Final = re.compile(r"^\(\w+ pid=\d+\) (?:ERROR [\d: .-]+\[[^]]*\] ?)?")
@@ -41,17 +41,35 @@ _ERROR: Final = re.compile(
     r"^(?:.*\] |\(\w+ pid=\d+\) )?\s*(\w[\w.]*(?:Error|Exception)(?:: .*)?)$", re.MULTILINE
 )
 
-# A server starts processes of its own, which can outlive it. They are one group with this supervisor, which
-# ends the group when the server ends or the pipe from us closes; it closes however we end, by `kill -9` too.
-_SUPERVISE: Final = """
-import os, select, signal, subprocess, sys
-server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
-ended = os.pidfd_open(server.pid)
-if ended not in select.select([ended, 0], [], [])[0]:
-    server.terminate()
-    select.select([ended], [], [], float(sys.argv[1]))
-os.killpg(0, signal.SIGKILL)
-"""
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long a server may take, in seconds.
+
+    A server that is busy on a CPU is slow to answer even this: the process that does so also takes prompts
+    apart and writes answers, on cores that the model has. So six answers in a row must be missing, each of
+    them for ten seconds: one that hangs is ended after two minutes, one that refuses to talk after one.
+
+    Attributes:
+        start: Until it answers for the first time; a model of many shards may lie on a cold disk.
+        between_checks: From one question whether it is well to the next.
+        answer: For the answer to that.
+        max_silent: So many answers in a row may be missing, once it has answered; a count.
+        grace: To end when it is told to, before it is killed.
+        calm: One that was well for so long begins a new count of deaths.
+        pause: Before it is started again; twice as long after each death.
+    """
+
+    start: float = 1800.0
+    between_checks: float = 10.0
+    answer: float = 10.0
+    max_silent: int = 6
+    grace: float = 15.0
+    calm: float = 120.0
+    pause: float = 2.0
+
+
+_TIMES: Final = Times()
 
 
 class ModelServer:
@@ -64,6 +82,8 @@ class ModelServer:
         config: How.
         host: Address to listen at.
         port: Port to listen at; None takes a free one.
+        keyed: Whether it wants the key in $VLLM_API_KEY, as one that others ask may.
+        times: How long it may take.
 
     Attributes:
         url: Its address, as a client of an OpenAI-compatible server wants it.
@@ -82,18 +102,21 @@ class ModelServer:
         *,
         host: str = "127.0.0.1",
         port: int | None = None,
+        keyed: bool = False,
+        times: Times = _TIMES,
     ) -> None:
-        self._name = name
+        self._name, self._times = name, times
         address = (host, _free_port(host, port or 0))
         base = f"http://{_reachable(host)}:{address[1]}"
         self.url, self._health = f"{base}/v1", f"{base}/health"
         self._command = command(find_python(), model_dir, name, runner, address, config)
-        self._environment = environment(config)
+        self._environment = environment(config, keyed=keyed)
         descriptor, log = tempfile.mkstemp(prefix=f"rstar-vllm-{runner}-", suffix=".log")
         self.log, self._output = Path(log), descriptor
         self._closing, self._starting = threading.Event(), threading.Lock()
         self._failure: str | None = None
         self._ready = False
+        self._well: float | None = None  # when it last answered, since it was last started
         self._process = self._start()
         self._watcher = threading.Thread(target=self._watch, name=f"rstar-vllm-{runner}", daemon=True)
         self._watcher.start()
@@ -104,24 +127,18 @@ class ModelServer:
         Raises:
             ModelError: It ends instead, or does not answer in half an hour.
         """
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._ready:
+        while not (self._ready or self._answers()):
             if self._failure is not None:
                 raise ModelError(self._failure)
-            if self._answers():
-                self._ready = True
-                return
-            if time.monotonic() > deadline:
-                raise ModelError(f"vLLM does not answer at {self.url}; its log is {self.log}")
             time.sleep(_POLL_SECONDS)
 
     def check(self) -> None:
-        """Raise EngineError if it has died too often to be started again."""
+        """Raise EngineError if it has failed too often to be started again."""
         if self._failure is not None:
             raise EngineError(self._failure)
 
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work, which asks the server, unless that has died too often to be started again.
+        """Do the work, which asks the server, unless that has failed too often to be started again.
 
         Raises:
             EngineError: It has.
@@ -139,7 +156,7 @@ class ModelServer:
         """Stop it and everything it has started, first gently. May be called twice."""
         with self._starting:  # no other process takes the place of the one that is stopped
             self._closing.set()
-            self._stop()
+            stop(self._process)
         self._watcher.join()
         with suppress(OSError):  # closed before
             os.close(self._output)
@@ -147,47 +164,74 @@ class ModelServer:
             self.log.unlink(missing_ok=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._well = None
         self._log_start = len(self.log.read_text(errors="replace"))
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _SUPERVISE, str(_GRACE_SECONDS), *self._command],
+            supervised(self._command, grace_seconds=self._times.grace),
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.STDOUT,
             env=self._environment,
-            start_new_session=True,  # Ctrl-C in a terminal is for us to pass on
+            start_new_session=True,
         )
 
-    def _stop(self) -> None:
-        process = self._process
-        if process.stdin is not None:
-            process.stdin.close()
-        process.wait()
-
     def _watch(self) -> None:
-        """Start it again when it ends; give up if it never answered, or ends again and again."""
+        """Start it again when it ends or hangs; give up if it never answered, or fails again and again."""
         deaths = 0
         while True:
             began = time.monotonic()
-            self._process.wait()
-            if self._closing.is_set():
-                return
-            deaths = 1 if time.monotonic() - began > _CALM_SECONDS else deaths + 1
+            well, hangs = self._until_it_fails()
+            silence = f"did not answer for {time.monotonic() - well:.0f} s"
+            with self._starting:
+                if self._closing.is_set():
+                    return
+                stop(self._process)
+            deaths = 1 if well - began > self._times.calm else deaths + 1
             if not self._ready or deaths > _MAX_DEATHS:
-                what = "vLLM keeps ending with" if self._ready else "vLLM does not start with"
-                self._failure = f"{what} {self._name}: {self._last_words()} (its log is {self.log})"
+                what = "does not start" if not self._ready else "keeps hanging" if hangs else "keeps ending"
+                why = f"it {silence}" if hangs else self._last_words()
+                self._failure = f"vLLM {what} with {self._name}: {why} (its log is {self.log})"
                 return
-            logging.getLogger(__name__).warning("vLLM with %s has ended and is started again", self._name)
-            self._closing.wait(2.0**deaths)
+            logging.getLogger(__name__).warning(
+                "vLLM with %s %s and is started again", self._name, silence if hangs else "has ended"
+            )
+            self._closing.wait(self._times.pause * 2.0 ** (deaths - 1))
             with self._starting:
                 if self._closing.is_set():
                     return
                 self._process = self._start()
 
+    def _until_it_fails(self) -> tuple[float, bool]:
+        """When it was last well, on the monotonic clock, and whether it hangs; else it has ended."""
+        began, num_silent = time.monotonic(), 0
+        while not self._has_ended():
+            answers = self._answers()
+            if self._well is None:  # it is still starting
+                if time.monotonic() - began > self._times.start:
+                    return began, True
+                continue
+            num_silent = 0 if answers else num_silent + 1
+            if num_silent >= self._times.max_silent:
+                return self._well, True
+        return time.monotonic(), False
+
+    def _has_ended(self) -> bool:
+        """Whether it ends before the next question whether it is well."""
+        try:
+            self._process.wait(self._times.between_checks)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def _answers(self) -> bool:
         try:
-            return httpx.get(self._health, timeout=5).is_success
+            # What runs on this machine is behind no proxy, whatever $HTTP_PROXY says of the others.
+            reply = httpx.get(self._health, timeout=self._times.answer, trust_env=False, verify=_NO_TLS)
         except httpx.HTTPError:
             return False
+        if reply.is_success:
+            self._ready, self._well = True, time.monotonic()
+        return reply.is_success
 
     def _last_words(self) -> str:
         """The first error in what it has said since it was last started: the others follow from that one."""

@@ -1,8 +1,9 @@
 """Starts a trainer in a process of its own and waits for it.
 
 The memory of a run goes back to the system when it ends, a crash is an error here and not the end of the
-factory, and a trainer dies with the process that started it. The model appears under its final name only
-when it is complete: a run that was cut off is started again and goes on from its newest checkpoint.
+factory, and a trainer dies with the process that started it, as does whatever a launcher has spread it over.
+The model appears under its final name only when it is complete: a run that was cut off is started again and
+goes on from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from infra.supervised import stop, supervised
 from infra.training.job import RECORD_FILE, Progress, TrainingJob, TrainingRecord, TrainingResult
 from rstar_core.errors import TrainingError
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from infra.training.job import PpmJob, SftJob
 
-PARENT_VARIABLE = "RSTAR_TRAINER_PARENT"
 _SOURCE_ROOT = Path(__file__).parents[2]
 _ACCELERATE = _SOURCE_ROOT / "infra" / "deploy" / "accelerate"
 _EXCEPTION_LINE = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit)\b(?:: (?P<message>.*))?$")
@@ -103,7 +104,7 @@ def run_training(
     job_file.write_text(job.model_dump_json(indent=1))
     log = job.output.with_name(f"{job.output.name}.log")
     command = [*(launcher or (sys.executable,)), "-m", f"infra.training.{job.kind}", str(job_file)]
-    returncode = _run(command, log, _environment(own_child=launcher is None), on_progress)
+    returncode = _run(command, log, _environment(), on_progress)
     if returncode != 0:
         raise TrainingError(
             f"The {job.kind} training for {job.output} failed: {_reason(returncode, log)}; see {log}."
@@ -164,10 +165,9 @@ def file_digest(dataset: Path) -> str:
         raise TrainingError(f"The training set {dataset} cannot be read: {error.strerror}.") from error
 
 
-def _environment(*, own_child: bool) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     path = os.pathsep.join(filter(None, (str(_SOURCE_ROOT), os.environ.get("PYTHONPATH"))))
-    parent = {PARENT_VARIABLE: str(os.getpid())} if own_child else {}
-    return {**os.environ, **_QUIET, **parent, "PYTHONPATH": path}
+    return {**os.environ, **_QUIET, "PYTHONPATH": path}
 
 
 def _run(
@@ -177,12 +177,13 @@ def _run(
     with (
         log.open("wb") as log_file,
         subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+            supervised(command, grace_seconds=0),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log_file,
             env=environment,
             text=True,
+            start_new_session=True,
         ) as process,
     ):
         try:
@@ -190,9 +191,9 @@ def _run(
                 if line.startswith("{"):
                     on_progress(Progress.model_validate_json(line))
         except BaseException:
-            process.kill()
+            stop(process)
             raise
-    return process.returncode
+        return process.wait()  # before the pipe to the supervisor is closed, which would kill the trainer
 
 
 def _reason(returncode: int, log: Path) -> str:

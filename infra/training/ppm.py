@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 from trl import RewardConfig, RewardTrainer
 
-from infra.ppm import step_scores
+from infra.ppm import longest_input, step_scores
 from infra.tokens import choose_pad_id
 from infra.training.base_model import base_tokenizer
 from infra.training.examples import PairExample, encode_pair, read_rows, split_by_problem
@@ -153,11 +153,12 @@ def train(job: PpmJob, folder: Path, stream: TextIO) -> None:
     tokenizer = base_tokenizer(job.base_model)
     pad_id = choose_pad_id(tokenizer)
     tokenizer.pad_token_id = pad_id
-    tokenizer.model_max_length = job.config.max_length  # saved, so that scoring cuts where training did
+    tokenizer.model_max_length = job.config.max_length
+    longest = longest_input(tokenizer, job.base_model)
+    tokenizer.model_max_length = longest  # saved, so that scoring cuts where training did
     train_rows, eval_rows = split_by_problem(read_rows(job.dataset, PairRow), job.config.eval_fraction)
     train, held_out = (
-        [encode_pair(tokenizer, row, job.config.max_length) for row in rows]
-        for rows in (train_rows, eval_rows)
+        [encode_pair(tokenizer, row, longest) for row in rows] for rows in (train_rows, eval_rows)
     )
     lengths = [max(len(e.positive_ids), len(e.negative_ids)) for e in train]
     settings = trainer_settings(

@@ -5,14 +5,12 @@ Only the trainer's process imports this file, so torch and transformers stand at
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
 import random
 import resource
 import shutil
-import signal
 import sys
 import time
 from importlib.util import find_spec
@@ -25,7 +23,6 @@ from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
 from infra.training.job import RECORD_FILE, CurvePoint, Progress, TrainingJob, TrainingRecord
-from infra.training.launch import PARENT_VARIABLE
 from rstar_core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -34,17 +31,12 @@ if TYPE_CHECKING:
     from infra.training.job import PpmJob, SftJob
     from rstar_core.training_config import PpmConfig, SftConfig
 
-_PR_SET_PDEATHSIG = 1
 LARGE_BATCH_TOKENS = 4096
 """Above this a micro-batch saves memory instead of time: 4096 tokens hold about 6 GB in a 135M model."""
 
 
 def begin() -> tuple[SftJob | PpmJob, Path, TextIO]:
-    """Job, folder to write into, and the stream for progress; ties this process's life to its parent's."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = os.environ.get(PARENT_VARIABLE)
-    if parent is not None and os.getppid() != int(parent):
-        raise TrainingError("The process that started this training is gone.")
+    """Job, folder to write into, and the stream for progress."""
     # Libraries that print must not mix with the progress: what they write goes to the log.
     progress = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
-def write_tiny_model(folder: Path, *, seed: int = 0, head_dim: int = 8) -> Path:
+def write_tiny_model(folder: Path, *, seed: int = 0, head_dim: int = 8, positions: int = 4096) -> Path:
     """Write a two-layer Llama with random weights and a byte-level tokenizer; returns the folder."""
     import torch  # noqa: PLC0415  # heavy
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415  # heavy
@@ -36,7 +36,7 @@ def write_tiny_model(folder: Path, *, seed: int = 0, head_dim: int = 8) -> Path:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=head_dim,
-        max_position_embeddings=4096,
+        max_position_embeddings=positions,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,

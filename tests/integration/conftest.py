@@ -264,8 +264,8 @@ def end_abruptly():
         else:
             os.kill(process.pid, number)
         _, errors = process.communicate(timeout=60)
-        deadline = time.monotonic() + 60  # a trainer looks for its parent once torch is imported
-        while (living := [each for each in family if _lives(each)]) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while (living := [each for each in family if lives(each.pid)]) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not living, f"these outlived the command: {[each.cmdline() for each in living]}"
         return errors
@@ -273,8 +273,17 @@ def end_abruptly():
     return end
 
 
-def _lives(process):
+def until(condition, seconds=60):
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def lives(number):
+    """Whether there is such a process that has not ended."""
     try:
-        return process.status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+        return psutil.Process(number).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
     except psutil.NoSuchProcess:
         return False

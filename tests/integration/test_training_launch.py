@@ -1,11 +1,16 @@
+import signal
+import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from infra.training import SftJob, run_training
 from infra.training.job import RECORD_FILE, TrainingRecord
 from rstar_core.errors import TrainingError
 from rstar_core.training_config import SftConfig
+from tests.integration.conftest import PROJECT, lives, until
 
 PROGRESS = (
     '{"step": 1, "epoch": 1.0, "loss": 2.5, "learning_rate": 0.1, '
@@ -17,6 +22,14 @@ print('{PROGRESS}', flush=True)
 record = {{"job": json.loads(job_file.read_text()), "curve": [], "metrics": {{"pair_accuracy": None}},
           "seconds": 1.5, "tokens_per_second": 20.0}}
 (job_file.parent / "{RECORD_FILE}").write_text(json.dumps(record))
+"""
+
+
+LAUNCHER = """
+import os, pathlib, subprocess, sys, time
+workers = [subprocess.Popen(["sleep", "600"], start_new_session=True) for _ in range(2)]
+pathlib.Path(sys.argv[3]).with_name("started").write_text("".join(f"{each.pid} " for each in workers))
+time.sleep(600)
 """
 
 
@@ -126,3 +139,33 @@ def test_an_exception_of_the_listener_stops_the_trainer(job, trainer):
 
     with pytest.raises(KeyboardInterrupt):
         run_training(job, on_progress=refuse, launcher=trainer(SUCCESS + "\nimport time\ntime.sleep(600)"))
+
+
+def test_no_process_of_a_training_outlives_a_kill_of_what_started_it(job, tmp_path):
+    """A launcher's workers too, which have sessions of their own, as torch's have."""
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    starter = (
+        "import pathlib, sys\nfrom infra.training import SftJob, run_training\n"
+        "job = SftJob.model_validate_json(pathlib.Path(sys.argv[1]).read_text())\n"
+        "run_training(job, launcher=(sys.executable, sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", starter, tmp_path / "job.json", tmp_path / "launcher.py"]
+    run = subprocess.Popen(command, cwd=PROJECT)
+    started = job.output.with_name("r1.partial") / "started"
+    until(lambda: started.exists() and len(started.read_text().split()) == 2)
+    family = psutil.Process(run.pid).children(recursive=True)
+    assert {int(each) for each in started.read_text().split()} < {each.pid for each in family}
+    assert len(family) == 4  # the supervisor, the launcher and its workers
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    until(lambda: not any(lives(each.pid) for each in family), seconds=5)
+
+
+def test_what_a_trainer_leaves_behind_ends_with_it(job, trainer):
+    """A helper that holds the trainer's output open would otherwise be waited for."""
+    body = "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\n" + SUCCESS
+    before = time.monotonic()
+    assert run_training(job, launcher=trainer(body)).model_dir == job.output
+    assert time.monotonic() - before < 60
+    assert not psutil.Process().children(recursive=True)

@@ -12,11 +12,14 @@ import pytest
 
 from infra.engines.in_process import InProcessPolicy
 from infra.engines.vllm import VllmPolicy, VllmScorer
+from infra.models.layout import read_config
 from infra.ppm import TransformersScorer, load_scorer, score_inputs, step_scores
 from infra.serving import ModelServer
 from infra.serving.environment import find_python
+from infra.tokens import encode_pieces
 from rstar_core.engine_config import PolicyConfig, ScorerConfig
 from rstar_core.errors import ConfigError, ModelError
+from rstar_core.prompts import render
 from rstar_core.requests import Propose, Score
 from tests.integration.conftest import PROJECT
 
@@ -137,6 +140,16 @@ def test_a_prompt_without_room_is_a_step_cut_before_its_first_token(served):
     long = ("# so long\n" * 20_000,)
     (completion,) = asyncio.run(served[0].propose(Propose("What?", long, 1, 1, 0.0, 1.0, 4)))
     assert (completion.text, completion.finished) == ("", False)
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_a_prompt_that_fills_the_context_leaves_room_for_nothing(served, policy_dir, room):
+    from transformers import AutoTokenizer
+
+    length = len(encode_pieces(AutoTokenizer.from_pretrained(policy_dir), render("What?", (), "finetuned")))
+    step = "#" * (read_config(policy_dir)["max_position_embeddings"] - length - room)  # a token each
+    (completion,) = asyncio.run(served[0].propose(Propose("What?", (step,), 1, 1, 0.0, 1.0, 4)))
+    assert (completion.num_tokens, completion.finished) == (room, False)
 
 
 def test_three_ways_to_score_200_paths_agree(served, ppm_dir):

@@ -23,7 +23,10 @@ _CONNECT_SECONDS = 10.0
 _SHOWN_CHARACTERS = 300
 _BUSY = {408, 409, 425, 429, 503}
 _GONE = {502, 504}  # a gateway speaks for a server that is not there
-_TOO_LONG = re.compile(r"context[ _](?:length|size|window)|maximum model length", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context[ _](?:length|size|window)|maximum model length|max_tokens must be at least 1, got 0",
+    re.IGNORECASE,
+)
 """How vLLM, SGLang, llama.cpp and OpenAI say it; each with a status of its own."""
 _OURS = {httpx.UnsupportedProtocol, httpx.LocalProtocolError}  # what we would send is wrong: no server saw it
 _UNSEEN = {*_OURS, httpx.ProxyError}

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from infra.models import embedded
-from infra.models.layout import ModelCard, check_directory, missing_parts, read_card, write_card
+from infra.models.layout import (
+    ModelCard,
+    check_directory,
+    check_role,
+    max_positions,
+    missing_parts,
+    read_card,
+    read_config,
+    write_card,
+)
 from infra.models.resolve import default_cache_dir, list_models, resolve_model
 from rstar_core.errors import ModelError
 
@@ -50,6 +59,74 @@ def test_every_shard_of_an_index_must_be_there(tmp_path):
     assert missing_parts(model) == ["model-2.safetensors"]
     (model / "model-2.safetensors").write_bytes(b"weights")
     assert check_directory(model) == model
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"weight_map": {}},
+        {"weight_map": {"a": 5}},
+        {"weight_map": {"a": ["model-1.safetensors"]}},
+        {"weight_map": {"a": None, "b": "model-1.safetensors"}},
+        {"weight_map": {"a": ""}},
+        {"weight_map": None},
+        {},
+        [],
+    ],
+)
+def test_an_index_that_names_no_shards_is_a_missing_part(tmp_path, index):
+    model = complete(tmp_path / "model")
+    (model / "model.safetensors").rename(model / "model-1.safetensors")
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(
+        ModelError, match=r"lacks a model\.safetensors\.index\.json that names its shards; save"
+    ):
+        check_directory(model)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '"llama"', "{", ""])
+def test_a_configuration_that_is_no_object_is_a_sentence(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    for read in (read_config, max_positions, lambda folder: check_role(folder, "ppm")):
+        with pytest.raises(ModelError, match=r"^The configuration of the model in .* (is no|cannot be read)"):
+            read(tmp_path)
+
+
+SCORER = {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"id2label": None},
+        {"id2label": 1},
+        {"id2label": ["LABEL_0"]},
+        {"id2label": {}},
+        {"architectures": None},
+        {"architectures": {"a": 1}},
+        {"architectures": [None]},
+        {"architectures": []},
+    ],
+)
+def test_a_damaged_scorer_is_none(tmp_path, damage):
+    (tmp_path / "config.json").write_text(json.dumps(SCORER))
+    check_role(tmp_path, "ppm")
+    (tmp_path / "config.json").write_text(json.dumps({**SCORER, **damage}))
+    with pytest.raises(ModelError, match=r"^The model in .* is a \w+.*, not a step scorer; name another one"):
+        check_role(tmp_path, "ppm")
+
+
+@pytest.mark.parametrize(("told", "positions"), [(512, 512), (None, None), (0, None)])
+def test_a_model_says_how_many_positions_it_has(tmp_path, told, positions):
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": told}))
+    assert max_positions(tmp_path) == positions
+
+
+@pytest.mark.parametrize("told", ["big", -1, 0.5, True, [512], {"a": 1}])
+def test_positions_that_are_no_number_are_a_sentence(tmp_path, told):
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": told}))
+    with pytest.raises(ModelError, match=r"has max_position_embeddings = .*, which is no number of tokens;"):
+        max_positions(tmp_path)
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
