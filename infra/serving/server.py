@@ -181,25 +181,31 @@ class ModelServer:
         while True:
             began = time.monotonic()
             well, hangs = self._until_it_fails()
-            silence = f"did not answer for {time.monotonic() - well:.0f} s"
+            silence = f"{time.monotonic() - well:.0f}" if hangs else None
             with self._starting:
                 if self._closing.is_set():
                     return
                 stop(self._process)
             deaths = 1 if well - began > self._times.calm else deaths + 1
             if not self._ready or deaths > _MAX_DEATHS:
-                what = "does not start" if not self._ready else "keeps hanging" if hangs else "keeps ending"
-                why = f"it {silence}" if hangs else self._last_words()
-                self._failure = f"vLLM {what} with {self._name}: {why} (its log is {self.log})"
+                self._give_up(silence)
                 return
-            logging.getLogger(__name__).warning(
-                "vLLM with %s %s and is started again", self._name, silence if hangs else "has ended"
-            )
+            if silence:
+                how = f"did not answer for {silence} s and is started again"
+            else:
+                how = "has ended and is started again"
+            logging.getLogger(__name__).warning("vLLM with %s %s", self._name, how)
             self._closing.wait(self._times.pause * 2.0 ** (deaths - 1))
             with self._starting:
                 if self._closing.is_set():
                     return
                 self._process = self._start()
+
+    def _give_up(self, silence: str | None) -> None:
+        keeps = "vLLM keeps hanging with" if silence else "vLLM keeps ending with"
+        what = keeps if self._ready else "vLLM does not start with"
+        why = f"it did not answer for {silence} s" if silence else self._last_words()
+        self._failure = f"{what} {self._name}: {why} (its log is {self.log})"
 
     def _until_it_fails(self) -> tuple[float, bool]:
         """When it was last well, on the monotonic clock, and whether it hangs; else it has ended."""
