@@ -66,7 +66,7 @@ def models_list(campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> 
 
 @models_app.command("show")
 def models_show(model: OfCampaign, campaign: Campaign = DEMO_CAMPAIGN, as_json: AsJson = False) -> None:
-    """One model: where it came from, its weights' digest, and every figure of its training."""
+    """One model: where it came from, its digest, and every figure of its training."""
     from flows.asking import print_model  # noqa: PLC0415 - see flows/cli.py
 
     print_model(campaign, model, as_json=as_json)

@@ -78,7 +78,7 @@ def _find(role: Role, model: str, campaign: str) -> tuple[Path, str]:
     """Where the model lies and under which name it is served.
 
     Raises:
-        ModelError: There is none, it is not of this role, or its weights are not those of the catalog.
+        ModelError: There is none, it is not of this role, or it is not the one of the catalog.
     """
     from infra.models.layout import check_role  # noqa: PLC0415 - see flows/cli.py
     from infra.models.registry import locate  # noqa: PLC0415 - as above

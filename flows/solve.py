@@ -100,7 +100,7 @@ def _solver(campaign: str, changes: Mapping[str, int]) -> Solver:
         if not rounds:
             raise ConfigError(f"no round of the campaign in {campaign} has begun; start it with: rstar run")
         config = apply_overrides(
-            parse_config(rounds[0].config, origin="the catalog"),
+            parse_config(rounds[0].config, origin="the catalog", stored=True),
             {f"evaluation.{name}": value for name, value in changes.items()},
         )
         trained = catalog.fetch(ModelRow, "role IN ('policy', 'ppm')", order_by="round_id DESC")

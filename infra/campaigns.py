@@ -42,9 +42,9 @@ def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
     models = {row.model_id for row in catalog.fetch(ModelRow)}
     for row in catalog.fetch(RoundRow, order_by="round_id"):
         begun = bool(catalog.done_shards(row.round_id))
-        then = parse_config(row.config, origin=f"the settings of round {row.round_id}").model_dump(
-            mode="json"
-        )
+        then = parse_config(
+            row.config, origin=f"the settings of round {row.round_id}", stored=True
+        ).model_dump(mode="json")
         if begun:
             still_open = [
                 table for table, role in _TRAININGS.items() if trained_id(row.round_id, role) not in models
@@ -63,10 +63,15 @@ def refuse_other_settings(catalog: Catalog, config: CampaignConfig) -> None:
 def is_done(catalog: Catalog, config: CampaignConfig, round_id: int) -> bool:
     """Whether an earlier run finished this round, with the trainings that the settings ask for now."""
     rows = catalog.fetch(RoundRow, "round_id = ? AND status = 'done'", (round_id,))
-    if not rows or round_id == BASE_ROUND:
-        return bool(rows)
-    then = parse_config(rows[0].config, origin=f"the settings of round {round_id}")
-    before, after = (each.rounds[round_id - 1] for each in (then, config))
+    return bool(rows) and trains_alike(rows[0], config)
+
+
+def trains_alike(row: RoundRow, config: CampaignConfig) -> bool:
+    """Whether a round was run with the trainings that the settings ask for now."""
+    if row.round_id == BASE_ROUND:
+        return True
+    then = parse_config(row.config, origin=f"the settings of round {row.round_id}", stored=True)
+    before, after = (each.rounds[row.round_id - 1] for each in (then, config))
     return (before.sft, before.ppm) == (after.sft, after.ppm)
 
 

@@ -40,15 +40,22 @@ def load_config(path: Path | str) -> CampaignConfig:
     return parse_config(data, origin=str(path))
 
 
-def parse_config(data: Mapping[str, Any], *, origin: str) -> CampaignConfig:
-    """Check settings that came from outside; `origin` names them in errors (a file, the catalog, …).
+def parse_config(data: Mapping[str, Any], *, origin: str, stored: bool = False) -> CampaignConfig:
+    """Check settings that came from outside.
+
+    Args:
+        data: The settings.
+        origin: What errors call them: a file, the catalog, ….
+        stored: They were written down by a campaign, and may be of a version that refused less.
 
     Raises:
         ConfigError: A setting is unknown, missing or wrong.
     """
     try:
         # Strict JSON mode: "3" is no number and 1 is no truth, but a list is a tuple and a string an enum.
-        return CampaignConfig.model_validate_json(json.dumps(data, default=str), strict=True)
+        return CampaignConfig.model_validate_json(
+            json.dumps(data, default=str), strict=True, context={"stored": stored}
+        )
     except ValidationError as error:
         mistakes = error.errors()
         more = f" ({len(mistakes) - 1} more after this one)" if len(mistakes) > 1 else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from infra.campaigns import trains_alike
 from infra.rates import SYSTEM2, seconds_of, tokens_of
 from infra.so_far import Tally
 from infra.synthesis import SEARCH_STAGE, search_kind
@@ -172,4 +173,4 @@ class Stages:
 
     def _over(self, number: int) -> bool:
         row = self.so_far.rounds.get(number)
-        return row is not None and row.status == "done"
+        return row is not None and row.status == "done" and trains_alike(row, self.config)

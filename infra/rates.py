@@ -78,7 +78,9 @@ def measured_rates(so_far: SoFar) -> Measured:
     """
     found: Measured = {}
     for number, row in so_far.rounds.items():
-        config = parse_config(row.config, origin=f"the settings of round {number} of {so_far.name}")
+        config = parse_config(
+            row.config, origin=f"the settings of round {number} of {so_far.name}", stored=True
+        )
         rates = _of_evaluations(so_far, number, config)
         if 0 < number <= len(config.rounds):
             settings = config.rounds[number - 1]

@@ -41,7 +41,7 @@ class PolicySpec:
         location: What the engine loads: a directory, registry name or name on a server.
         style: Prompt style.
         config: Engine settings.
-        digest: SHA-256 of its weights, if it was trained here.
+        digest: Its `digest_of_model`, if it was trained here.
     """
 
     model_id: str
@@ -59,7 +59,7 @@ class ScorerSpec:
         model_id: Its name in the catalog's `models`.
         location: Its directory.
         config: Engine settings.
-        digest: SHA-256 of its weights.
+        digest: Its `digest_of_model`.
     """
 
     model_id: str
@@ -98,7 +98,7 @@ def open_services(
 
 
 def served_name(model_id: str, location: str, digest: str | None) -> str:
-    """Name under which vLLM has to serve a model; of exactly these weights, if they were trained here."""
+    """Name under which vLLM has to serve a model; of exactly this digest, if it was trained here."""
     return location if digest is None else f"{model_id}@{digest[:12]}"
 
 
@@ -162,7 +162,7 @@ def _scorer(spec: ScorerSpec) -> TransformersScorer | VllmScorer:
 
 
 def _checked(spec: PolicySpec | ScorerSpec) -> tuple[Path, str]:
-    """Directory of a model, of the right role and with the right weights, and its name on a server."""
+    """Directory of a model, of the right role and the right digest, and its name on a server."""
     directory = resolve_model(spec.location)
     check_role(directory, "policy" if isinstance(spec, PolicySpec) else "ppm")
     if spec.digest is not None:

@@ -179,7 +179,7 @@ def _grown(
 def _from_log(
     workspace: Workspace, problem: Problem, round_row: RoundRow, index: int, place: _Place
 ) -> RegrownTree:
-    config = parse_config(round_row.config, origin="the catalog")
+    config = parse_config(round_row.config, origin="the catalog", stored=True)
     settings = config.rounds[round_row.round_id - 1]
     jobs = tree_jobs([problem], settings, place.shard, seed=config.seed)
     job = next((each for each in jobs if each.tree_index == index), None)

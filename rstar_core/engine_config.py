@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from rstar_core.settings import Settings
 
@@ -22,8 +22,15 @@ def _as_list(value: object) -> object:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-def _without_secrets(addresses: tuple[str, ...]) -> tuple[str, ...]:
+def _is_stored(info: ValidationInfo) -> bool:
+    """Whether a campaign wrote the settings down, perhaps before some of them were refused."""
+    return bool((info.context or {}).get("stored"))
+
+
+def _without_secrets(addresses: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     """What stands in a configuration stands in the catalog too, and in Prefect's server."""
+    if _is_stored(info):
+        return addresses
     for each in addresses:
         user, at, _ = (each.partition("://")[2] or each).partition("/")[0].rpartition("@")
         if at and not all(_VARIABLE.fullmatch(part) for part in user.split(":")):
@@ -83,11 +90,11 @@ class ServerConfig(Settings):
 
     @field_validator("api_key_env")
     @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
+    def _check_name(cls, name: str, info: ValidationInfo) -> str:
+        if not _NAME.fullmatch(name) and not _is_stored(info):
             raise ValueError(
                 "api_key_env is no name of an environment variable; export the key as one, and write its "
-                "name there, never the key itself"
+                "name there, never the key itself, or leave the setting out"
             )
         return name
 

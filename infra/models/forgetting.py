@@ -11,7 +11,7 @@ from infra.catalog.catalog import Catalog
 from infra.catalog.round_rows import LineageRow, ModelRow
 from infra.catalog.rows import RoundRow
 from infra.models.registry import campaign_model
-from infra.models.store import is_address
+from infra.models.store import is_address, is_pushed
 from rstar_core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def forget(campaign: str, model_id: str, say: Callable[[str], None]) -> None:
         raise ModelError(f"{model_id} was not trained here, so it cannot be trained again.")
     with Catalog.open(campaign) as catalog, catalog.location.claim(f"round-{round_id}"):
         _refuse_used(catalog, row, round_id)
-        _set_aside(row, say)  # first: a folder that is still there would be taken for a finished training
+        _set_aside(
+            campaign, row, say
+        )  # first: a folder that is still there would be taken for a finished training
         rounds = catalog.fetch(RoundRow, "round_id = ?", (round_id,))
         catalog.replace_round(
             RoundRow, round_id, [replace(each, status="running", finished_at=None) for each in rounds]
@@ -76,9 +78,16 @@ def _evaluations(catalog: Catalog, row: ModelRow, round_id: int) -> list[str]:
     return sorted(kinds if row.role == "policy" else kinds & {_OF_BOTH})
 
 
-def _set_aside(row: ModelRow, say: Callable[[str], None]) -> None:
-    folder = Path(row.location)
-    if is_address(row.location) or not folder.exists():
+def _set_aside(campaign: str, row: ModelRow, say: Callable[[str], None]) -> None:
+    """Move the folder in which the model was trained away; where it was pushed to it stays."""
+    if not is_address(campaign):
+        folder = Path(campaign) / "models" / row.model_id
+    elif is_address(row.location) or is_pushed(row.location):
+        say(f"Remove models/{row.model_id} from the campaign's folder on the machine that trained it.")
+        return
+    else:
+        folder = Path(row.location)
+    if not folder.exists():
         return
     aside = folder.with_name(f"{folder.name}.forgotten")
     shutil.rmtree(aside, ignore_errors=True)

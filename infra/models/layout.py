@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 200
 _WEIGHTS = "model.safetensors"
 _WEIGHTS_INDEX = "model.safetensors.index.json"
 _SERVED = {".json", ".model", ".txt", ".jinja"}
-_RECORDS = {CARD_NAME, "training.json", "rstar_manifest.json"}
+_RECORDS = {CARD_NAME, "job.json", "training.json", "rstar_manifest.json"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def locate(campaign: str, model: str) -> tuple[Path, ModelRow | None]:
         model: `round-2/policy`, or what `resolve_model` takes.
 
     Raises:
-        ModelError: There is none, or its weights are not those that the catalog knows.
+        ModelError: There is none, or it is not the one that the catalog knows.
     """
     if not _OF_CAMPAIGN.fullmatch(model):
         return resolve_model(model), None

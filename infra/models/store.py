@@ -41,7 +41,7 @@ class Manifest(Settings):
     """What a pushed model is, and what it is made of."""
 
     model_id: str = Field(description="Its name in its campaign, for example `round-2/policy`.")
-    digest: str = Field(description="SHA-256 of its weights, hex.")
+    digest: str = Field(description="SHA-256 of its weights, configuration and tokenizer, hex.")
     facts: dict[str, Any] = Field(description="Its row in the campaign's table `models`.")
     files: dict[str, PushedFile] = Field(min_length=1)
 
@@ -49,6 +49,11 @@ class Manifest(Settings):
 def is_address(name: str) -> bool:
     """Whether a model's name is the address of a pushed one that is not on this machine."""
     return "://" in name
+
+
+def is_pushed(location: str) -> bool:
+    """Whether a place is named as `push` names those of models."""
+    return bool(_PUSHED.search(location.rstrip("/")))
 
 
 def push(
@@ -67,12 +72,12 @@ def push(
         directory: Where it lies.
         destination: Folder or `s3://bucket/prefix`.
         model_id: Its name in its campaign.
-        digest: SHA-256 that its weights must have, hex.
+        digest: What `digest_of_model` must say of it, hex.
         facts: What else the manifest is to say of it.
         say: Told about each stage in one sentence.
 
     Raises:
-        ModelError: A part of it is missing, or its weights are others.
+        ModelError: A part of it is missing, or it is another.
         ArtifactError: It cannot be written there.
     """
     check_digest(check_directory(directory), digest)
@@ -163,7 +168,7 @@ def check_pushed(directory: Path) -> Path:
     Raises:
         ModelError: Its name is that of a pushed model, and its push was cut off.
     """
-    if _PUSHED.search(directory.name):
+    if is_pushed(directory.name):
         read_manifest(str(directory))
     return directory
 

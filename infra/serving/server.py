@@ -125,11 +125,13 @@ class ModelServer:
         """Return once it answers.
 
         Raises:
-            ModelError: It ends instead, or does not answer in half an hour.
+            ModelError: It ends instead, is closed, or does not answer in half an hour.
         """
         while not (self._ready or self._answers()):
             if self._failure is not None:
                 raise ModelError(self._failure)
+            if self._closing.is_set():
+                raise ModelError(f"vLLM with {self._name} was stopped before it answered")
             time.sleep(_POLL_SECONDS)
 
     def check(self) -> None:
@@ -219,7 +221,7 @@ class ModelServer:
             num_silent = 0 if answers else num_silent + 1
             if num_silent >= self._times.max_silent:
                 return self._well, True
-        return time.monotonic(), False
+        return self._well or began, False
 
     def _has_ended(self) -> bool:
         """Whether it ends before the next question whether it is well."""

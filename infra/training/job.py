@@ -22,6 +22,9 @@ class SftJob(Settings):
     dataset_digest: str | None = Field(
         default=None, description="SHA-256 of the dataset when the run began; None: of an older version."
     )
+    base_digest: str | None = Field(
+        default=None, description="Digest of the base model when the run began; None: of an older version."
+    )
     output: Path = Field(description="Directory that appears when the run has succeeded.")
     seed: int = Field(ge=0, description="Seed of the order of the examples.")
     config: SftConfig
@@ -35,6 +38,9 @@ class PpmJob(Settings):
     dataset: Path = Field(description="JSONL or Parquet file of rows.")
     dataset_digest: str | None = Field(
         default=None, description="SHA-256 of the dataset when the run began; None: of an older version."
+    )
+    base_digest: str | None = Field(
+        default=None, description="Digest of the base model when the run began; None: of an older version."
     )
     output: Path = Field(description="Directory that appears when the run has succeeded.")
     seed: int = Field(ge=0, description="Seed of the order of the pairs.")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from infra.models.layout import check_directory, digest_of_model
 from infra.supervised import stop, supervised
 from infra.training.job import RECORD_FILE, Progress, TrainingJob, TrainingRecord, TrainingResult
 from rstar_core.errors import TrainingError
@@ -88,10 +89,15 @@ def run_training(
             None means this Python.
 
     Raises:
+        ModelError: The base model is not there.
         TrainingError: The trainer failed, the training set cannot be read, or the output is in use by another
             job, or by the same one on other data.
     """
-    job = job.model_copy(update={"dataset_digest": file_digest(job.dataset)})
+    digests = {
+        "dataset_digest": file_digest(job.dataset),
+        "base_digest": digest_of_model(check_directory(job.base_model)),
+    }
+    job = job.model_copy(update=digests)
     finished = _finished(job)
     if finished is not None:
         return finished
@@ -101,7 +107,10 @@ def run_training(
     if begun is None or _facts(begun) != _facts(job):  # else the checkpoints there are of this training
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-    job_file.write_text(job.model_dump_json(indent=1))
+    if begun != job:  # whole or not at all: without it the checkpoints are nobody's
+        fresh = job_file.with_suffix(".new")
+        fresh.write_text(job.model_dump_json(indent=1))
+        fresh.replace(job_file)
     log = job.output.with_name(f"{job.output.name}.log")
     command = [*(launcher or (sys.executable,)), "-m", f"infra.training.{job.kind}", str(job_file)]
     returncode = _run(command, log, _environment(), on_progress)
@@ -121,7 +130,7 @@ def _facts(job: SftJob | PpmJob) -> dict[str, Any]:
     free = {"micro_batch_size", "min_pair_accuracy"}
     if getattr(job.config, "patience", None) is None:  # else the loss is measured at each checkpoint
         free.add("checkpoint_steps")
-    return job.model_dump(exclude={"config": free})
+    return job.model_dump(exclude={"config": free, "base_model": True})
 
 
 def _begun(job_file: Path) -> SftJob | PpmJob | None:
@@ -147,6 +156,11 @@ def _finished(job: SftJob | PpmJob) -> TrainingResult | None:
     if any(then[name] != now[name] for name in ("kind", "seed", "config")):
         raise TrainingError(
             f"{job.output} holds a model of other settings; remove it or choose another output."
+        )
+    if record.job.base_digest not in {None, job.base_digest}:
+        raise TrainingError(
+            f"{job.output} holds a model that began from another one than {job.base_model} holds now; "
+            "remove it or choose another output."
         )
     if record.job.dataset_digest not in {None, job.dataset_digest}:
         raise TrainingError(

@@ -191,8 +191,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             self.logs[int(logs["step"])] = logs
             self.tokens = self.earlier_tokens = int(logs["num_tokens"])
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
-        """Start the clock."""
+    def on_train_begin(self, args: Any, state: Any, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        """Start the clock. The state of a checkpoint brings its own `checkpoint_steps`: ours count."""
+        state.save_steps = args.save_steps
         self._began = time.monotonic()
 
     def on_log(self, _: Any, state: Any, __: Any, logs: dict[str, float], **___: Any) -> None:  # noqa: ANN401

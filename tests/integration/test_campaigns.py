@@ -8,7 +8,7 @@ from infra.campaigns import BASE_ROUND, is_done, mark_round, refuse_other_settin
 from infra.catalog.catalog import Catalog
 from infra.catalog.round_rows import ModelRow
 from infra.catalog.rows import RoundRow, ShardRow
-from infra.configuration import apply_overrides
+from infra.configuration import apply_overrides, parse_config
 from rstar_core.config import BuiltinSource, CampaignConfig, RoundConfig
 from rstar_core.errors import ConfigError
 
@@ -124,6 +124,18 @@ def test_how_a_round_trains_is_fixed_once_a_later_one_has_begun(tmp_path, empty_
         with pytest.raises(ConfigError, match=r"rounds\.0\.ppm"):
             refuse_other_settings(catalog, apply_overrides(before, {"rounds.0.ppm.learning_rate": 1e-5}))
         refuse_other_settings(catalog, apply_overrides(before, {"rounds.1.ppm.learning_rate": 1e-5}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("base_url", ["http://h/v1?key=1"]), ("base_url", ["http://$USER:pw@h/v1"]), ("api_key_env", "")],
+)
+def test_what_an_older_version_wrote_down_is_read_though_it_would_be_refused_now(name, value):
+    old = CONFIG.model_dump(mode="json")
+    old["policy"][name] = value
+    assert parse_config(old, origin="the catalog", stored=True).name == "demo"
+    with pytest.raises(ConfigError, match="In a file, "):
+        parse_config(old, origin="a file")
 
 
 def test_a_round_is_done_when_it_was_marked_so_with_the_same_trainings(catalog):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import s3fs
@@ -11,6 +12,7 @@ from infra.catalog.catalog import Catalog
 from infra.catalog.checking import differences
 from infra.catalog.round_rows import ModelRow
 from infra.models import store
+from infra.models.forgetting import forget
 from infra.models.layout import check_digest, digest_of_model, digest_of_weights
 from infra.models.registry import campaign_model, locate, publish, push_model
 from infra.models.resolve import resolve_model
@@ -135,10 +137,24 @@ def test_another_model_than_the_catalog_knows_is_neither_pushed_nor_served_nor_a
         open_services(spec, SandboxConfig())
 
 
+def test_a_published_model_is_forgotten_where_it_was_trained_and_stays_where_it_was_pushed(
+    campaign, tmp_path
+):
+    trained = shutil.copytree(locate(campaign, MODEL_ID)[0], Path(campaign) / "models" / MODEL_ID)
+    address = publish(campaign, MODEL_ID, str(tmp_path / "store"), quiet)
+    forget(campaign, MODEL_ID, quiet)
+    assert not trained.exists()
+    assert trained.with_name("policy.forgotten").is_dir()
+    assert resolve_model(address) == Path(address)
+    with pytest.raises(ModelError, match="There is no model"):
+        forget(campaign, MODEL_ID, quiet)
+
+
 def test_a_card_beside_a_model_does_not_make_it_another(campaign):
     directory, row = locate(campaign, MODEL_ID)
     (directory / "README.md").write_text("What we know of this model.")
-    (directory / "training.json").write_text("{}")
+    for record in ("training.json", "job.json"):
+        (directory / record).write_text("{}")
     assert digest_of_model(directory) == row.digest
 
 

@@ -66,6 +66,23 @@ def test_a_ppm_is_refused_then_taken_then_changed_then_forgotten_and_trained_aga
     assert "agree" in served_cli.answer("catalog", "check", "-c", campaign)
 
 
+def test_a_round_that_is_over_can_be_given_a_training_that_it_did_not_have(
+    write_config, served_cli, tmp_path
+):
+    config = write_config(tmp_path, trains=False)
+    served_cli.answer("run", config)
+    _, searched = facts(config)
+    assert "sft" not in served_cli.answer("run", config, "--dry-run")
+    change(
+        config, "[evaluation]", "[rounds.sft]\nnum_epochs = 1\nbatch_size = 8\nmax_length = 512\n[evaluation]"
+    )
+    assert "sft" in served_cli.answer("run", config, "--dry-run")
+    served_cli.answer("run", config)
+    models, again = facts(config)
+    assert "round-1/policy" in models
+    assert again == searched
+
+
 def test_a_model_with_which_a_later_round_has_begun_is_not_forgotten(write_config, served_cli, tmp_path):
     config = write_config(tmp_path, rounds=2)
     campaign = Workspace.of(load_config(config)).root

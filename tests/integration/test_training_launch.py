@@ -36,6 +36,9 @@ time.sleep(600)
 @pytest.fixture
 def job(tmp_path):
     (tmp_path / "rows.jsonl").write_text("{}\n")
+    (tmp_path / "base").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "base" / name).write_text("{}")
     return SftJob(
         base_model=tmp_path / "base",
         dataset=tmp_path / "rows.jsonl",
@@ -57,6 +60,14 @@ def trainer(tmp_path):
     return write
 
 
+def test_a_model_that_began_from_another_one_is_not_taken_for_this(job, trainer):
+    """A policy that was trained again lies where the one before it lay."""
+    run_training(job, launcher=trainer(SUCCESS))
+    (job.base_model / "model.safetensors").write_text("other weights")
+    with pytest.raises(TrainingError, match="began from another one than"):
+        run_training(job, launcher=trainer(SUCCESS))
+
+
 def test_a_run_tells_its_progress_and_leaves_model_and_record(job, trainer):
     told = []
     result = run_training(job, on_progress=told.append, launcher=trainer(SUCCESS))
@@ -65,7 +76,9 @@ def test_a_run_tells_its_progress_and_leaves_model_and_record(job, trainer):
     assert result.metrics == {"pair_accuracy": None}
     assert result.tokens_per_second == 20.0
     record = TrainingRecord.model_validate_json((job.output / RECORD_FILE).read_bytes())
-    assert record.job == job.model_copy(update={"dataset_digest": record.job.dataset_digest})
+    digests = {"dataset_digest": record.job.dataset_digest, "base_digest": record.job.base_digest}
+    assert None not in digests.values()
+    assert record.job == job.model_copy(update=digests)
 
 
 def test_a_finished_run_is_returned_at_once(job, trainer):

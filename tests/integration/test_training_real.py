@@ -136,9 +136,14 @@ def test_a_training_that_was_cut_off_goes_on_from_its_newest_whole_checkpoint(
     torn = job.output.with_name(f"{job.output.name}.partial") / "trainer" / "checkpoint-9"
     torn.mkdir(parents=True, exist_ok=True)
     (torn / "trainer_state.json").write_text('{"log_history": [')
-    told = []
+    told, eighth = [], torn.with_name("checkpoint-8")
     smaller = make(policy_dir, tmp_path / "cut", num_epochs=epochs, micro_batch_size=2, checkpoint_steps=4)
-    result = run_training(smaller, on_progress=told.append)
+
+    def look(point):
+        told.append(point)
+        assert point.step != 10 or eighth.exists()  # the new distance of checkpoints counts
+
+    result = run_training(smaller, on_progress=look)
     assert told[0].step == 6  # in the middle of an epoch
     assert [point.step for point in result.curve] == list(range(1, 13))
     losses = [[point.loss for point in each.curve] for each in (result, whole)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from dataclasses import dataclass, field
 from string import Template
 from typing import TYPE_CHECKING, Final
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     from rstar_core.engine_config import ServerConfig
 
 _EXAMPLE: Final = "write one like http://gpu-host:8000/v1"
-_VERSION: Final = re.compile(r"v\d+|")
+_FEWEST_SECRET: Final = 6
+"""What is shorter in a path is a word, and hiding it would hide it in every sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,12 @@ def _hidden(given: str, url: httpx.URL) -> Iterator[str]:
     yield password or user  # as it is written: p%40ss for p@ss
     yield url.password or url.username
     for segment in url.raw_path.decode().split("/"):
-        if segment not in given and not _VERSION.fullmatch(segment):
+        if segment not in given and len(segment) >= _FEWEST_SECRET:
             yield segment
             yield unquote(segment)
     path = given.partition("://")[2].partition("/")[2]
-    yield from (os.environ[name] for name in Template(path).get_identifiers())
+    values = (os.environ[name] for name in Template(path).get_identifiers())
+    yield from (value for value in values if len(value) >= _FEWEST_SECRET)
 
 
 def _refuse_twins(addresses: Iterable[Address], setting: str) -> None:

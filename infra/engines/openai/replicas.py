@@ -95,7 +95,7 @@ class Replicas:
         """The answer and who gave it, or a failure of kind `REFUSED`, with which the caller deals.
 
         A request that may cost something is waited for even by a caller that is cancelled, so that its price
-        is known; at most `timeout_seconds`.
+        is known; at most `timeout_seconds`, twice that at a server that is asked again without a field.
 
         Args:
             path: Below the servers' addresses.
@@ -114,8 +114,7 @@ class Replicas:
             place = await self._admit(most, home, deadline, last)
             replica, answers = place.replica, place.replica.answers
             try:
-                exchange = self._exchange(place, path, body, again=attempts > 0)
-                reply = await (_to_its_end(exchange) if most else exchange)
+                reply = await self._exchange(place, path, body, again=attempts > 0)
             finally:
                 self._leave(place)
             if isinstance(reply, Answer) or reply.kind is Kind.REFUSED:
@@ -170,16 +169,22 @@ class Replicas:
         sent_at = asyncio.get_running_loop().time()
         failure = await self._unknown_model(replica)
         if failure is None:
-            place.usage = UNKNOWN  # a server works on even if we end before it answers
-            with self._spending.in_flight(again=again):
-                reply = await self._send(replica, path, body)
-            place.usage = _usage(reply)
+            sending = self._send(place, path, body, again=again)
+            reply = await (_to_its_end(sending) if place.reserved else sending)
         else:
             reply = failure
         self._learn(replica, reply, sent_at)
         return reply
 
-    async def _send(self, replica: Replica, path: str, body: dict[str, Any]) -> Answer | Failure:
+    async def _send(self, place: _Place, path: str, body: dict[str, Any], *, again: bool) -> Answer | Failure:
+        """Send it and keep what it took, cancelled or not."""
+        place.usage = UNKNOWN  # a server works on even if we end before it answers
+        with self._spending.in_flight(again=again):
+            reply = await self._post(place.replica, path, body)
+        place.usage = _usage(reply)
+        return reply
+
+    async def _post(self, replica: Replica, path: str, body: dict[str, Any]) -> Answer | Failure:
         """One exchange, or a second one for the server that did not know an optional field."""
         if not replica.is_strict:
             reply = await self._transport.exchange(replica.address, path, body)
