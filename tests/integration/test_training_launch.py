@@ -177,8 +177,11 @@ def test_no_process_of_a_training_outlives_a_kill_of_what_started_it(job, tmp_pa
 
 def test_what_a_trainer_leaves_behind_ends_with_it(job, trainer):
     """A helper that holds the trainer's output open would otherwise be waited for."""
-    body = "import subprocess\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\n" + SUCCESS
+    helper = (
+        "import subprocess\nhelper = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "pathlib.Path(job_file.parent / 'helper').write_text(str(helper.pid))\n"
+    )
     before = time.monotonic()
-    assert run_training(job, launcher=trainer(body)).model_dir == job.output
+    assert run_training(job, launcher=trainer(helper + SUCCESS)).model_dir == job.output
     assert time.monotonic() - before < 60
-    assert not psutil.Process().children(recursive=True)
+    assert not lives(int((job.output / "helper").read_text()))
