@@ -112,8 +112,8 @@ class Asked:
         replicas = self.policy._policy._replicas  # noqa: SLF001 - depth is not in what a server counts
         ask = replicas.ask
 
-        async def recorded(path: str, body: dict[str, Any], home: str) -> Any:  # noqa: ANN401 - passed on
-            address, reply = await ask(path, body, home)
+        async def recorded(path: str, body: dict[str, Any], *more: Any) -> Any:  # noqa: ANN401 - passed on
+            address, reply = await ask(path, body, *more)
             if isinstance(reply, Answer):
                 usage = reply.content["usage"]
                 self.prompt[_depth.get()] += usage["prompt_tokens"]
