@@ -107,12 +107,17 @@ def run_shards(
     if stopped is not None:
         raise stopped
     if failed:
-        names = ", ".join(name for name, _ in failed[:5]) + (", …" if len(failed) > 5 else "")
-        raise ShardsFailedError(
-            f"{len(failed)} of {count} shards of {stage} failed ({names}), first because: "
-            f"{str(failed[0][1]).rstrip('.')}; see `rstar shards --missing`, "
-            "and run the same command again to do only what is missing"
-        )
+        raise _as_one(failed, count, stage)
+
+
+def _as_one(failed: list[tuple[str, BaseException]], count: int, stage: str) -> ShardsFailedError:
+    """One sentence of which shards failed, and why the first did."""
+    names = ", ".join(name for name, _ in failed[:5]) + (", …" if len(failed) > 5 else "")
+    return ShardsFailedError(
+        f"{len(failed)} of {count} shards of {stage} failed ({names}), first because: "
+        f"{str(failed[0][1]).rstrip('.')}; see `rstar shards --missing`, "
+        "and run the same command again to do only what is missing"
+    )
 
 
 def _call_off_queued(running: dict[PrefectFuture[Any], str]) -> None:
@@ -192,9 +197,7 @@ def recorded_stage(
         yield record
     except BaseException:
         if measure is not dict:  # what nobody measures is worth nothing before it is done
-            with suppress(
-                RstarError, OSError
-            ):  # the reason is what matters, and a catalog that is away may be it
+            with suppress(RstarError, OSError):  # a catalog that is away may be the reason itself
                 record.save()
         raise
     finally:
