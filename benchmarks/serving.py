@@ -1,7 +1,7 @@
 """vLLM under search: tokens a second beside flat requests to the same server, cache hits, the cost of a PPM.
 
 python benchmarks/serving.py [--json] [--model smollm2-135m-instruct] [--problems 24] [--sequences 32]
-    [--only throughput|scoring]
+    [--turns 2] [--only throughput|scoring]
 
 The flat requests are those of the search, sent without waiting for one another, with as many in flight, to a
 server whose cache the search has filled. The server works on so many sequences at a time, which is less than
@@ -34,6 +34,8 @@ from rstar_core.config import BuiltinSource, SandboxConfig, SearchConfig
 from rstar_core.engine_config import PolicyConfig, ScorerConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
     from rstar_core.protocols import StepScorer
     from rstar_core.requests import Propose, Score
     from rstar_core.types import Completion
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--problems", type=int, default=24)
     parser.add_argument("--sequences", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=2, help="of the search and of its requests without it")
     parser.add_argument("--only", choices=("throughput", "scoring"))
     parser.add_argument(
         "--argument", action="append", default=[], help="of vLLM, e.g. --argument=--block-size=128"
@@ -79,7 +82,7 @@ def main() -> None:
             parts = (asked, runner, grader)
             figures = []
             if options.only != "scoring":
-                figures += throughput(asked, Services(*parts), options.problems)  # type: ignore[arg-type]
+                figures += throughput(asked, Services(*parts), options.problems, options.turns)  # type: ignore[arg-type]
             if options.only != "throughput":
                 figures += scoring(parts, scorer, options.problems)
         finally:
@@ -130,40 +133,77 @@ class Asked:
         _depth.set(len(request.steps))
         return await self.policy.propose(request)
 
+    def hits_below(self, depth: int) -> float:
+        """The share of prompt tokens from the cache, of steps as deep as this or deeper."""
+        deep = [each for each in self.prompt if each >= depth]
+        return sum(self.cached[each] for each in deep) / max(1, sum(self.prompt[each] for each in deep))
 
-def throughput(asked: Asked, services: Services, num_problems: int) -> list[Figure]:
-    """Tokens a second of a search and of its requests without the search."""
-    before = asked.policy.stats()
-    seconds = timed_search(services, num_problems, "terminal")
-    stats = asked.policy.stats()
-    tokens = stats.generated_tokens - before.generated_tokens
-    busy = (stats.busy_seconds - before.busy_seconds) / seconds
-    deep = [depth for depth in asked.prompt if depth >= 2]
-    hits = sum(asked.cached[each] for each in deep) / max(1, sum(asked.prompt[each] for each in deep))
-    requests = list(asked.requests)
-    in_flight = asyncio.Semaphore(num_problems * _SEARCH["rollouts_in_flight"])
 
-    async def one(request: Propose) -> None:
-        async with in_flight:
-            await asked.policy.propose(request)
+@dataclass
+class Timed:
+    """What one way of asking gave, turn by turn."""
 
-    async def flat() -> float:
-        started = time.perf_counter()
-        await asyncio.gather(*map(one, requests))
-        return time.perf_counter() - started
+    asked: Asked
+    ask: Callable[[], Coroutine[Any, Any, None]]
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    busy: float = 0.0
 
-    _depth.set(0)
-    alone = asyncio.run(flat())
-    flat_tokens = asked.policy.stats().generated_tokens - stats.generated_tokens
-    rate, flat_rate = tokens / seconds, flat_tokens / alone
+    def turn(self) -> None:
+        """Ask once more."""
+        before, started = self.asked.policy.stats(), time.perf_counter()
+        asyncio.run(self.ask())
+        stats = self.asked.policy.stats()
+        self.seconds.append(time.perf_counter() - started)
+        self.tokens.append(stats.generated_tokens - before.generated_tokens)
+        self.busy += stats.busy_seconds - before.busy_seconds
+
+    def rates(self, name: str) -> list[Figure]:
+        """One figure for each turn."""
+        pairs = zip(self.tokens, self.seconds, strict=True)
+        return [
+            Figure(f"{name}, turn {turn}, tokens a second", tokens / seconds, "1/s")
+            for turn, (tokens, seconds) in enumerate(pairs, 1)
+        ]
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second over all turns."""
+        return sum(self.tokens) / sum(self.seconds)
+
+
+def throughput(asked: Asked, services: Services, num_problems: int, turns: int) -> list[Figure]:
+    """Tokens a second of a search and of its requests without the search, each `turns` times.
+
+    Every other turn goes the other way round, so that a machine that becomes slower favours neither.
+    """
+    search = Timed(asked, lambda: grow(services, num_problems, "terminal"))
+    search.turn()
+    requests, hits = tuple(asked.requests), asked.hits_below(2)
+    flat = Timed(asked, lambda: propose_all(asked, requests, num_problems * _SEARCH["rollouts_in_flight"]))
+    flat.turn()
+    for turn in range(1, turns):
+        for way in (flat, search) if turn % 2 else (search, flat):
+            way.turn()
     return [
         Figure("requests of the search", len(requests), "1"),
-        Figure("search, tokens a second", rate, "1/s"),
-        Figure("the same requests flat, tokens a second", flat_rate, "1/s"),
-        at_least("search over flat", rate / flat_rate, "1", 0.9),
-        at_least("engine busy", busy, "1", 0.95),
+        *search.rates("search"),
+        *flat.rates("the same requests flat"),
+        at_least("search over flat, all turns", search.rate / flat.rate, "1", 0.9),
+        at_least("engine busy in the search", search.busy / sum(search.seconds), "1", 0.95),
         at_least("prompt tokens from the cache below depth 2", hits, "1", 0.8),
     ]
+
+
+async def propose_all(policy: Asked, requests: Sequence[Propose], in_flight: int) -> None:
+    """Send requests that wait for nothing but their place among those in flight."""
+    places = asyncio.Semaphore(in_flight)
+
+    async def one(request: Propose) -> None:
+        async with places:
+            await policy.propose(request)
+
+    await asyncio.gather(*map(one, requests))
 
 
 class Remembered:
@@ -194,17 +234,18 @@ def scoring(parts: tuple[Any, ...], scorer: StepScorer, num_problems: int) -> li
 
 def timed_search(services: Services, num_problems: int, annotation: str) -> float:
     """Seconds in which one tree for each problem is grown."""
+    started = time.perf_counter()
+    asyncio.run(grow(services, num_problems, annotation))
+    return time.perf_counter() - started
+
+
+async def grow(services: Services, num_problems: int, annotation: str) -> None:
+    """Grow one tree for each problem."""
     config = SearchConfig.model_validate({**_SEARCH, "annotation": annotation})
     problems = generate(BuiltinSource(num_problems=num_problems, families=_FAMILIES, seed=0))
     jobs = [TreeJob(each.question, each.question, each.answer, 0, 7, config) for each in problems]
-
-    async def grow() -> None:
-        async for _ in grow_trees(jobs, services):
-            pass
-
-    started = time.perf_counter()
-    asyncio.run(grow())
-    return time.perf_counter() - started
+    async for _ in grow_trees(jobs, services):
+        pass
 
 
 if __name__ == "__main__":

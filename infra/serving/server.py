@@ -142,6 +142,8 @@ class ModelServer:
     async def guard(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work, which asks the server, unless that has failed too often to be started again.
 
+        Work that is left, because of that or because the caller is cancelled, has ended when this returns.
+
         Raises:
             EngineError: It has.
         """
@@ -153,6 +155,7 @@ class ModelServer:
             raise EngineError(self._failure)
         finally:
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def close(self) -> None:
         """Stop it and everything it has started, first gently. May be called twice."""

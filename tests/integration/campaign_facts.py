@@ -3,6 +3,7 @@
 import contextlib
 import time
 from dataclasses import fields
+from datetime import UTC, datetime
 
 from infra.catalog.catalog import Catalog
 from infra.catalog.round_rows import (
@@ -36,6 +37,14 @@ CHANCE = {"seconds", "attempt", "metrics", "version", "dataset_version", "code_v
 """Columns that clocks and kills may change; each commit of an interrupted run is a version more."""
 PLACE = {"location", "config", "config_hash", "ppm_model"}
 """Columns that name the campaign's folder."""
+
+
+def model_row(model_id, role, **more):
+    """A model of round 1 that nobody has trained."""
+    made = {"model_id": model_id, "role": role, "round_id": 1, "base_model": "base", "location": "models/x"}
+    made |= {"digest": None, "metrics": {}, "num_examples": 3, "seed": 1, "created_at": datetime.now(UTC)}
+    unknown = dict.fromkeys(("dataset_version", "dataset_digest", "code_version"))
+    return ModelRow(**made | unknown | more)
 
 
 class Watcher:

@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -11,6 +10,7 @@ from infra.catalog.rows import RoundRow, ShardRow
 from infra.configuration import apply_overrides, parse_config
 from rstar_core.config import BuiltinSource, CampaignConfig, RoundConfig
 from rstar_core.errors import ConfigError
+from tests.integration.campaign_facts import model_row
 
 CONFIG = CampaignConfig(name="demo", sources=(BuiltinSource(),), rounds=(RoundConfig(prompt="bootstrap"),))
 
@@ -25,24 +25,6 @@ def catalog(tmp_path_factory, empty_catalog):
         mark_round(catalog, CONFIG, 1, "running")
         catalog.commit_shard(catalog.start_shard(SHARD))
         yield catalog
-
-
-def model_row(model_id, role):
-    return ModelRow(
-        model_id=model_id,
-        round_id=1,
-        role=role,
-        base_model="base",
-        location="models/x",
-        digest=None,
-        metrics={},
-        num_examples=3,
-        created_at=datetime.now(UTC),
-        dataset_version=None,
-        dataset_digest=None,
-        seed=1,
-        code_version=None,
-    )
 
 
 def test_the_same_settings_go_on(catalog):

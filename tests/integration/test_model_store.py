@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from infra.services import PolicySpec, open_services
 from rstar_core.config import SandboxConfig
 from rstar_core.engine_config import PolicyConfig
 from rstar_core.errors import ArtifactError, ModelError
+from tests.integration.campaign_facts import model_row
 
 MODEL_ID = "round-1/policy"
 
@@ -32,21 +32,8 @@ def quiet(_message):
 def campaign(tiny_model, tmp_path):
     """A campaign whose round 1 has trained a policy."""
     directory = shutil.copytree(tiny_model, tmp_path / "campaign" / "models" / "policy")
-    row = ModelRow(
-        model_id=MODEL_ID,
-        round_id=1,
-        role="policy",
-        base_model="base",
-        location=str(directory),
-        digest=digest_of_model(directory),
-        metrics={"final_loss": 0.5},
-        num_examples=3,
-        created_at=datetime.now(UTC),
-        dataset_version=None,
-        dataset_digest=None,
-        seed=1,
-        code_version=None,
-    )
+    digest = digest_of_model(directory)
+    row = model_row(MODEL_ID, "policy", location=str(directory), digest=digest, metrics={"final_loss": 0.5})
     with Catalog.open(tmp_path / "campaign", create=True) as catalog:
         catalog.replace_round(ModelRow, 1, [row], role="policy")
     return str(tmp_path / "campaign")

@@ -92,6 +92,29 @@ def test_a_server_that_keeps_ending_is_given_up(stand_in, serve, caplog):
     assert program.living() == []
 
 
+def test_what_a_server_was_asked_has_ended_when_its_guard_returns(stand_in, serve):
+    server = serve(stand_in())
+    server.wait()
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+            ended.append("the request")
+
+    async def leave():
+        asking = asyncio.ensure_future(server.guard(work()))
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        await asyncio.wait({asking})
+        ended.append("its guard")
+
+    asyncio.run(leave())
+    assert ended == ["the request", "its guard"]
+
+
 def test_a_server_that_keeps_hanging_is_given_up(stand_in, serve):
     program = stand_in()
     server = serve(program)
