@@ -38,7 +38,7 @@ from flows.up import Child, answers, stop
 from infra.configuration import parse_config
 from infra.services import close_services, open_services
 from infra.workspace import Workspace
-from tasks.shards import plan_search, search_shard
+from tasks.search import plan_search, search_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

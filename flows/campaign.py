@@ -14,8 +14,8 @@ from infra.services import close_services
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
 from rstar_core.types import Split
+from tasks.evaluation import SYSTEM2
 from tasks.report import write_report
-from tasks.shards import SYSTEM2
 
 
 @flow(name="campaign", flow_run_name="{config.name}")

@@ -11,8 +11,8 @@ from infra.services import counting
 from infra.workspace import Workspace
 from rstar_core.config import CampaignConfig
 from rstar_core.errors import ConfigError
+from tasks.evaluation import SYSTEM2, evaluate_shard, evaluating_services, plan_evaluation
 from tasks.report import publish_evaluation
-from tasks.shards import SYSTEM2, evaluate_shard, evaluating_services, plan_evaluation
 
 
 @flow(

@@ -21,7 +21,7 @@ from rstar_core.config import CampaignConfig
 from tasks.datasets import build_pairs, select_trajectories
 from tasks.monitoring import SearchMonitor
 from tasks.report import publish_coverage
-from tasks.shards import plan_search, search_shard
+from tasks.search import plan_search, search_shard
 from tasks.train import check_trainings, train_policy, train_ppm
 
 

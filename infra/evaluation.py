@@ -8,13 +8,15 @@ the other rules as `system2-majority` and so on, `system2-maj@2` for the majorit
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import replace
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from infra.catalog.round_rows import EvaluationRow
-from infra.driver import together
+from infra.driver import TreeJob, together
 from infra.progress import progress
-from infra.system2 import ask_trees
+from infra.system2 import grow_ballot
 from rstar_core.budget import derive_seed
 from rstar_core.requests import Grade
 from rstar_core.voting import ANSWER_RULES
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from infra.catalog.rows import ShardRow
-    from infra.driver import Services
+    from infra.driver import ReplyLog, Services
     from infra.pulse import Pulse
     from infra.system2 import Ballot
     from rstar_core.config import SearchConfig
@@ -31,31 +33,50 @@ if TYPE_CHECKING:
     from rstar_core.voting import AnswerRule
 
 
+def evaluation_jobs(
+    problems: Sequence[Problem], config: SearchConfig, *, label: str, seed: int, num_trees: int = 1
+) -> list[TreeJob]:
+    """The trees of a shard, problem by problem; they know no reference answer."""
+    return [
+        TreeJob(
+            each.problem_id,
+            each.question,
+            None,
+            index,
+            derive_seed(seed, label, each.problem_id, index),
+            config,
+        )
+        for each in problems
+        for index in range(num_trees)
+    ]
+
+
 def evaluate_problems(
     problems: Sequence[Problem],
-    config: SearchConfig,
+    jobs: Sequence[TreeJob],
     services: Services,
     shard: ShardRow,
     *,
     label: str,
-    seed: int,
     pulse: Pulse,
-    num_trees: int = 1,
     rule: AnswerRule = "best",
+    logs: Sequence[ReplyLog | None] = (),
 ) -> list[EvaluationRow]:
     """Of each problem its answer and whether the answer check accepts it, under every label.
 
     Every tree gives one trajectory, the best by PPM score (greedy trees have only one), and the rule chooses
-    among them. The reference answer is used for nothing but the verdict.
+    among them. The reference answer is used for nothing but the verdict. A tree goes on from its log.
 
     Raises:
         ShardTimeoutError: It took too long, or nothing came back for too long.
     """
     heard = replace(services, beat=pulse.beat)
+    trees: dict[str, list[tuple[TreeJob, ReplyLog | None]]] = defaultdict(list)
+    for job, log in zip(jobs, logs or repeat(None), strict=False):
+        trees[job.problem_id].append((job, log))
 
     async def one(problem: Problem) -> list[EvaluationRow]:
-        seeds = [derive_seed(seed, label, problem.problem_id, index) for index in range(num_trees)]
-        ballot = await ask_trees(problem.problem_id, problem.question, config, heard, seeds)
+        ballot = await grow_ballot(trees[problem.problem_id], heard)
         answers = tuple(dict.fromkeys(vote.answer for vote in ballot.votes))
         verdicts = await services.grader.grade(Grade(answers, problem.answer)) if answers else ()
         pulse.beat()

@@ -98,6 +98,14 @@ class LogMirror:
         self._store.write_bytes(packed_path(log).read_bytes(), *self._parts(packed_path(log)))
         self._store.remove(*self._parts(log))
 
+    def remove(self, log: Path) -> None:
+        """Forget an unfinished log.
+
+        Raises:
+            ArtifactError: The store does not answer.
+        """
+        self._store.remove(*self._parts(log))
+
     def _follow(self, log: Path, sent: int, ended: threading.Event) -> None:
         warned, over = False, False
         while not over:

@@ -2,7 +2,8 @@
 
 One file a shard. Each line is a checksum and a JSON list; the first says what the log belongs to. A line that
 a kill or a loss of power tore in the middle is forgotten; one that is damaged further up is named. When its
-shard is committed the log is compressed and stays beside the data: the trees can be grown again from it.
+shard is committed the log of a search is compressed and stays beside the data: its trees can be grown again
+from it. The log of an evaluation has then served its purpose.
 """
 
 from __future__ import annotations

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING
 from infra.catalog.rows import ShardRow, ShardStatus
 from infra.driver import GrownTree, Services, TreeJob, grow_trees
 from infra.progress import progress
-from infra.replay_log import Belonging, ShardLog
+from infra.shard_logs import belonging_of
 from infra.tree_rows import drop_rows, node_rows, trajectory_rows, tree_row
 from rstar_core.budget import derive_seed, escalate, plan_trees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from infra.catalog.catalog import Catalog
     from infra.catalog.rows import TreeRow
-    from infra.log_mirror import LogMirror
     from infra.pulse import Pulse
-    from infra.workspace import Workspace
+    from infra.replay_log import ShardLog
+    from infra.shard_logs import ShardLogs
     from rstar_core.config import RoundConfig
     from rstar_core.types import Problem
 
@@ -64,35 +65,17 @@ def tree_jobs(
 
 
 def open_log(
-    workspace: Workspace,
-    shard: ShardRow,
-    jobs: Sequence[TreeJob],
-    policy: str,
-    ppm: str | None,
-    mirror: LogMirror | None = None,
-) -> ShardLog:
+    logs: ShardLogs, shard: ShardRow, jobs: Sequence[TreeJob], policy: str, ppm: str | None
+) -> AbstractContextManager[ShardLog]:
     """The shard's replay log; trees of earlier levels that grow on here start with what they have.
 
     Raises:
         ReplayError: The log that is there belongs to something else, or is damaged.
         ArtifactError: The store that may have more of it does not answer.
     """
-    belonging = Belonging(
-        round=shard.round_id,
-        shard=shard.shard_id,
-        policy=policy,
-        ppm=ppm,
-        search=jobs[0].config.model_dump(mode="json", exclude={"num_rollouts"}) if jobs else {},
-        trees=[[job.problem_id, job.tree_index, job.seed] for job in jobs],
-    )
     base = shard.shard_id.partition(".")[0]
     before = [base, *(f"{base}.{level}" for level in range(1, level_of(shard)))] if level_of(shard) else []
-    earlier = [workspace.log(shard.round_id, each) for each in before]
-    log = workspace.log(shard.round_id, shard.shard_id)
-    if mirror is not None:
-        for each in (log, *earlier):
-            mirror.fetch(each)
-    return ShardLog(log, belonging, earlier)
+    return logs.open(belonging_of(shard, jobs, policy, ppm), before)
 
 
 def grow_shard(jobs: Sequence[TreeJob], services: Services, log: ShardLog, pulse: Pulse) -> list[GrownTree]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.driver import GrownTree, Services, TreeJob, grow_tree, together
+from infra.driver import GrownTree, ReplyLog, Services, TreeJob, grow_tree, together
 from rstar_core.requests import Grade
 from rstar_core.voting import AnswerRule, Vote, cast_vote, elect
 
@@ -52,15 +52,31 @@ async def ask_trees(
     advance: Callable[[], None] = lambda: None,
 ) -> Ballot:
     """Grow one tree for each seed, all at once, and let them vote; `advance` is called as each tree ends."""
+    jobs = (TreeJob(problem_id, question, None, index, seed, config) for index, seed in enumerate(seeds))
+    return await grow_ballot([(job, None) for job in jobs], services, advance)
 
-    async def one(index: int, seed: int) -> GrownTree:
-        grown = await grow_tree(TreeJob(problem_id, question, None, index, seed, config), services)
+
+async def grow_ballot(
+    trees: Sequence[tuple[TreeJob, ReplyLog | None]],
+    services: Services,
+    advance: Callable[[], None] = lambda: None,
+) -> Ballot:
+    """Grow the trees of one question, all at once, and let them vote.
+
+    Args:
+        trees: Each without a reference answer; one that has a log goes on from there.
+        services: Who answers.
+        advance: Called as each tree ends.
+    """
+
+    async def one(job: TreeJob, log: ReplyLog | None) -> GrownTree:
+        grown = await grow_tree(job, services, log)
         advance()
         return grown
 
-    grown = await together(one(index, seed) for index, seed in enumerate(seeds))
+    grown = await together(one(*each) for each in trees)
     cast = (
-        cast_vote(problem_id, index, each.tree, scored=config.annotation == "ppm")
+        cast_vote(each.job.problem_id, index, each.tree, scored=each.job.config.annotation == "ppm")
         for index, each in enumerate(grown)
     )
     votes = tuple(vote for vote in cast if vote is not None)

@@ -64,7 +64,7 @@ def searched(tmp_path_factory):
     from infra.campaigns import mark_round
     from tasks.datasets import build_pairs, select_trajectories
     from tasks.ingest import ingest_problems
-    from tasks.shards import plan_search, search_shard
+    from tasks.search import plan_search, search_shard
 
     folder = tmp_path_factory.mktemp("searched")
     rows = [{"question": f"Guess {MARKUP} {answer}.", "answer": answer} for answer in ("2", "3", "77")]
@@ -76,7 +76,7 @@ def searched(tmp_path_factory):
     with Catalog.open(folder / "small") as catalog:
         mark_round(catalog, config, 1, "done")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.shards.open_services", lambda *_: services)
+        patch.setattr("tasks.search.open_services", lambda *_: services)
         for shard_id in plan_search.fn(config, 1):
             follow_up = search_shard.fn(config, 1, shard_id)
             search_shard.fn(config, 1, follow_up.shard_id)

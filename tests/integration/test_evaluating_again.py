@@ -55,6 +55,6 @@ def test_nothing_is_forgotten_before_settings_and_models_are_known_to_fit(
         raise ModelError("the model is gone")
 
     config.write_text(written)
-    monkeypatch.setattr("tasks.shards.open_services", gone)
+    monkeypatch.setattr("tasks.evaluation.open_services", gone)
     assert "the model is gone" in served_cli.complaint("evaluate", config, "base", "--again")
     assert found(config) == before

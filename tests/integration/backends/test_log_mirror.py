@@ -72,6 +72,18 @@ def test_a_log_that_was_begun_anew_replaces_the_old_one(tmp_path, store):
     assert copy.read_bytes() == b"new\n"
 
 
+def test_nothing_of_a_removed_log_comes_back(tmp_path, store):
+    mirror, log = machine(tmp_path, store, "a")
+    grow(mirror, log, b"one\n")
+    grow(mirror, log, b"two\n")
+    log.unlink()
+    mirror.remove(log)
+    assert store.sizes("round-1") == {}
+    mirror.fetch(log)
+    assert not log.exists()
+    mirror.remove(log)  # it is not there any more
+
+
 def test_a_finished_log_is_one_object(tmp_path, store):
     mirror, log = machine(tmp_path, store, "a")
     grow(mirror, log, b"one\n")
@@ -90,7 +102,7 @@ def test_a_search_goes_on_on_another_machine(tmp_path, write_config, postgres, s
     from infra.configuration import load_config
     from infra.workspace import Workspace
     from rstar_core.errors import EngineUnavailableError
-    from tasks import shards
+    from tasks import search
 
     address, data = f"{postgres.address()}?schema=moving", f"s3://{s3.BUCKET}/moving"
     where = f'[catalog]\nmetadata = "{address}"\ndata = "{data}"\n'
@@ -99,9 +111,9 @@ def test_a_search_goes_on_on_another_machine(tmp_path, write_config, postgres, s
         config.write_text(config.read_text() + where)
     served_cli.answer("ingest", first)
     campaign = load_config(first)
-    ids = shards.plan_search.fn(campaign, 1)
+    ids = search.plan_search.fn(campaign, 1)
 
-    real, asked = shards.grow_shard, []
+    real, asked = search.grow_shard, []
 
     def lost_in_the_middle(jobs, services, log, pulse):
         propose, left = services.policy.propose, iter(range(12))
@@ -116,18 +128,18 @@ def test_a_search_goes_on_on_another_machine(tmp_path, write_config, postgres, s
 
         return real(jobs, replace(services, policy=Dies()), log, pulse)
 
-    monkeypatch.setattr(shards, "grow_shard", lost_in_the_middle)
+    monkeypatch.setattr(search, "grow_shard", lost_in_the_middle)
     with contextlib.suppress(EngineUnavailableError):
-        shards.search_shard.fn(campaign, 1, ids[0])
+        search.search_shard.fn(campaign, 1, ids[0])
     shutil.rmtree(tmp_path / "a" / "runs")
 
     def counted(jobs, services, log, pulse):
         asked.extend(len(tree.logged) for tree in log.trees)
         return real(jobs, services, log, pulse)
 
-    monkeypatch.setattr(shards, "grow_shard", counted)
+    monkeypatch.setattr(search, "grow_shard", counted)
     moved = load_config(second)
-    shards.search_shard.fn(moved, 1, ids[0])
+    search.search_shard.fn(moved, 1, ids[0])
     assert sum(asked) >= 12  # replies that were paid for on the machine that is gone
     with Workspace.of(moved).open_catalog(read_only=True) as catalog:
         assert [row.shard_id for row in catalog.done_shards(1)] == [ids[0]]

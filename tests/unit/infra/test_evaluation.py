@@ -6,7 +6,7 @@ import pytest
 from infra.catalog.rows import ShardRow
 from infra.driver import Services
 from infra.engines.scripted import ScriptedPolicy, random_arithmetic
-from infra.evaluation import evaluate_problems
+from infra.evaluation import evaluate_problems, evaluation_jobs
 from infra.grading.fake import ExactGrader
 from infra.ppm import ScriptedScorer
 from infra.pulse import Pulse
@@ -46,14 +46,8 @@ def unhurried():
 def evaluated(num_trees, rule="best", config=SYSTEM2, world=None):
     """Rows by label and problem; every label has one row of each problem."""
     world = world or services()
-    rows = evaluate_problems(
-        *(PROBLEMS, config, world, SHARD),
-        label="system2",
-        seed=1,
-        pulse=unhurried(),
-        num_trees=num_trees,
-        rule=rule,
-    )
+    jobs = evaluation_jobs(PROBLEMS, config, label="system2", seed=1, num_trees=num_trees)
+    rows = evaluate_problems(PROBLEMS, jobs, world, SHARD, label="system2", pulse=unhurried(), rule=rule)
     found = defaultdict(dict)
     for row in rows:
         assert row.problem_id not in found[row.label]

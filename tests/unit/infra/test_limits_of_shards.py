@@ -7,7 +7,7 @@ import time
 from infra.catalog.rows import ShardRow
 from infra.driver import Services, TreeJob
 from infra.engines.scripted import ScriptedPolicy, random_arithmetic
-from infra.evaluation import evaluate_problems
+from infra.evaluation import evaluate_problems, evaluation_jobs
 from infra.grading.fake import ExactGrader
 from infra.pulse import Pulse
 from infra.replay_log import Belonging, ShardLog, read_log
@@ -89,15 +89,9 @@ def test_a_silent_search_frees_its_thread_and_goes_on_from_its_log(tmp_path):
 
 def test_a_silent_evaluation_frees_its_thread():
     def evaluate():
-        evaluate_problems(
-            HELDOUT,
-            greedy_search(CONFIG),
-            services(FallsSilent(1)),
-            EVALUATION,
-            label="base",
-            seed=1,
-            pulse=pulse("evaluate-7"),
-        )
+        jobs = evaluation_jobs(HELDOUT, greedy_search(CONFIG), label="base", seed=1)
+        silent, limits = services(FallsSilent(1)), pulse("evaluate-7")
+        evaluate_problems(HELDOUT, jobs, silent, EVALUATION, label="base", pulse=limits)
 
     assert "nothing came back to shard evaluate-7" in str(in_a_thread(evaluate))
 

@@ -6,9 +6,10 @@ import pytest
 from prefect.states import Completed, Failed
 
 from rstar_core.errors import ConfigError, EngineStoppedError, EngineUnavailableError, ShardTimeoutError
+from tasks.evaluation import evaluate_shard
 from tasks.maintenance import maintain_catalog
 from tasks.options import RETRIES, retry_if_transient
-from tasks.shards import evaluate_shard, search_shard
+from tasks.search import search_shard
 
 
 @pytest.mark.parametrize("task", [search_shard, evaluate_shard, maintain_catalog], ids=lambda task: task.name)
