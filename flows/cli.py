@@ -400,6 +400,11 @@ def main() -> None:
     except RstarError as error:
         print(f"rstar: {error}", file=sys.stderr)
         sys.exit(1)
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # DuckDB's word for an interrupt
+            raise
+        say_stopped()
+        sys.exit(130)
     except SystemExit as end:
         if end.code == 130:  # typer's word for an interrupt
             say_stopped()

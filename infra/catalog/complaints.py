@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import duckdb
 
 from rstar_core.errors import CatalogAwayError, CatalogBusyError, CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HINTS = ("Did you mean", "Candidate")
 _CONFLICT_MARKS = ("database is locked", "conflict", "snapshot has been changed", "database schema is locked")
@@ -71,6 +77,17 @@ def translated(error: duckdb.Error, what: str) -> CatalogError:
     hint = next((line.rstrip("?") for line in lines[1:] if line.startswith(_HINTS)), "")
     near = f" ({hint[0].lower()}{hint[1:]}{'?' if hint.startswith('Did') else ''})" if hint else ""
     return CatalogError(f"{what}: {cause.rstrip('.!')}{near}.")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C in the middle of a query stays what it is; DuckDB makes a RuntimeError of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from infra.catalog.complaints import translated
+from infra.catalog.complaints import interruptible, translated
 from infra.catalog.quoting import quoted
 from rstar_core.errors import CatalogError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from infra.catalog.location import CatalogLocation
 
 
+@interruptible()
 def connect(
     location: CatalogLocation, *, read_only: bool, create: bool = False, at: int | None = None
 ) -> duckdb.DuckDBPyConnection:
@@ -54,7 +55,7 @@ def connect(
     except duckdb.Error as error:
         connection.close()
         raise translated(error, f"The catalog {location.root} cannot be opened") from error
-    except CatalogError:
+    except BaseException:
         connection.close()
         raise
     return connection

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 
-from infra.catalog.complaints import translated
+from infra.catalog.complaints import interruptible, translated
 from infra.catalog.merging import merge_if_due
 from infra.catalog.quoting import quoted
 from rstar_core.errors import CatalogAwayError, CatalogBusyError, CatalogError
@@ -87,14 +87,11 @@ def patiently(work: Callable[[], T], *, doubting: bool = False) -> T:
     doubted: list[str] = []
     for attempt in itertools.count(1):
         try:
-            return work()
+            with interruptible():
+                return work()
         except (CatalogBusyError, CatalogAwayError):
             if time.monotonic() > deadline:
                 raise
-        except RuntimeError as error:
-            if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C in the middle of a query of DuckDB
-                raise error.__cause__ from None
-            raise
         except CatalogError as error:
             known = not doubting or not isinstance(error.__cause__, duckdb.Error)
             if known or str(error) in doubted or len(doubted) == _MAX_DOUBTS:

@@ -23,6 +23,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 PROJECT = Path(__file__).parents[2]
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
+UNHURRIED = 24
+"""Rollouts of a search that is still at work when a test on a busy machine comes to see it."""
+
 TRAIN = """num_epochs = 1
 learning_rate = 1e-3
 batch_size = 8
@@ -249,7 +252,7 @@ def served_process(prefect_server):
 def undisturbed(tmp_path_factory, write_config):
     """Folder for a campaign of one round that nobody kills; the test that watches it runs it."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    write_config(folder)
+    write_config(folder, rollouts=UNHURRIED)
     return folder
 
 

@@ -13,6 +13,7 @@ from infra.catalog.catalog import Catalog
 from infra.catalog.round_rows import ModelRow, SftExampleRow
 from infra.catalog.rows import ShardRow, TreeRow
 from tests.integration.campaign_facts import Watcher, compare, wait_until
+from tests.integration.conftest import UNHURRIED
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -59,7 +60,7 @@ def test_questions_are_answered_while_another_process_writes(undisturbed, served
 def test_a_campaign_killed_in_every_stage_has_the_same_facts(
     tmp_path, write_config, undisturbed, served_process, served_cli, end_abruptly
 ):
-    config, root = write_config(tmp_path), tmp_path / "runs" / "small"
+    config, root = write_config(tmp_path, rollouts=UNHURRIED), tmp_path / "runs" / "small"
     done_before = {}
     caught = set()
     for name, moment, later, number in WALK:
