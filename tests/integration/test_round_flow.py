@@ -24,6 +24,7 @@ from infra.report import summarise
 from infra.tree_history import tree_history
 from infra.workspace import Workspace
 from rstar_core.errors import ConfigError
+from tests.integration.conftest import UNHURRIED
 
 TABLES = (
     *(ProblemRow, RoundRow, ShardRow, TreeRow, NodeRow, TrajectoryRow, DropRow, StepPairRow, SftExampleRow),
@@ -39,7 +40,7 @@ def campaign(tmp_path_factory, write_config, undisturbed, served_cli):
     if not (undisturbed / "runs" / "small" / "report.md").exists():  # no test before this one has run it
         served_cli.answer("run", undisturbed / "campaign.toml")
     shutil.copytree(undisturbed / "runs", folder / "runs")
-    config = write_config(folder, rounds=2)
+    config = write_config(folder, rounds=2, rollouts=UNHURRIED)
     served_cli.answer("run", config)
     return load_config(config)
 
