@@ -8,6 +8,7 @@ import os
 import random
 import tempfile
 import threading
+from pathlib import Path
 
 import psutil
 
@@ -18,7 +19,9 @@ from rstar_core.requests import Execute
 
 NUM_PROGRAMS = int(os.environ.get("RSTAR_SOAK_PROGRAMS", "1000"))
 SECONDS = 0.5
+MARK = Path(f"/tmp/rstar-soak-{os.getpid()}")
 BAD = {
+    f"open({str(MARK)!r}, 'w').write('left behind')": {"error"},
     "import ctypes\nctypes.string_at(0)": {"killed"},
     "import os\nos.abort()": {"killed"},
     "x = bytearray(1 << 40)": {"memory"},
@@ -87,3 +90,4 @@ def test_many_programs_leave_nothing_behind(tmp_path, monkeypatch):
         assert sizes[0] < (96 << 20)
     assert set(me.children(recursive=True)) <= others
     assert list(tmp_path.iterdir()) == []
+    assert not MARK.exists()
